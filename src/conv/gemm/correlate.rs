@@ -1,0 +1,287 @@
+//! `y = A · X + bias`, group by group.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::microkernel::Operands;
+use super::source::{Columns, TapAxis, runs};
+use super::{Engine, cut};
+use crate::Scalar;
+use crate::conv::shared::Shared;
+use crate::conv::simd::{Kernel, Simd};
+
+/// A grouped cross-correlation. It is a convolution's forward pass, or one phase of its input's
+/// gradient.
+pub struct Correlation {
+    pub batch: usize,
+    pub groups: usize,
+    /// Channels of one group of the source and of the target.
+    pub group_channels: [usize; 2],
+    /// How the source is read.
+    pub rows: TapAxis,
+    pub cols: TapAxis,
+    pub target: Target,
+}
+
+/// Where output pixel `(row, col)` is written in each plane of the target:
+/// at `origin + step · (row, col)`.
+pub struct Target {
+    pub plane: [usize; 2],
+    pub origin: [usize; 2],
+    pub step: [usize; 2],
+}
+
+/// A kernel seen as one matrix for each group: element `(row, (channel, tap))` of group `g` is
+/// `data[g·group + row·row_stride + channel·channel_stride + taps[tap]]`.
+pub struct KernelView<'a, T> {
+    pub data: &'a [T],
+    pub group: usize,
+    pub row_stride: usize,
+    pub channel_stride: usize,
+    pub taps: Vec<usize>,
+}
+
+/// A kernel in the order that the register tile reads it: by group, by panel of `MR` rows, by step
+/// of the sum, by row; the last panel is filled up with zeros.
+pub struct PackedKernel<T> {
+    data: Vec<T>,
+    panels: usize,
+    depth: usize,
+    panel_rows: usize,
+}
+
+impl<T: Scalar> PackedKernel<T> {
+    pub fn new(engine: &Engine, correlation: &Correlation, kernel: &KernelView<T>) -> Self {
+        let [channels, rows] = correlation.group_channels;
+        let (panel_rows, _) = engine.tile_size::<T>();
+        let depth = channels * kernel.taps.len();
+        let panels = rows.div_ceil(panel_rows);
+        let panel_len = depth * panel_rows;
+        let mut data = vec![T::zero(); correlation.groups * panels * panel_len];
+        let pack = |index: usize, panel: &mut [T]| {
+            let (group, first) = (index / panels, index % panels * panel_rows);
+            for row in first..rows.min(first + panel_rows) {
+                let row_start = group * kernel.group + row * kernel.row_stride;
+                let mut steps = panel[row - first..].iter_mut().step_by(panel_rows);
+                for channel in 0..channels {
+                    let source = &kernel.data[row_start + channel * kernel.channel_stride..];
+                    for (&tap, value) in kernel.taps.iter().zip(&mut steps) {
+                        *value = source[tap];
+                    }
+                }
+            }
+        };
+        if panel_len > 0 {
+            let chunks = data.chunks_exact_mut(panel_len).enumerate();
+            chunks.for_each(|(index, panel)| pack(index, panel));
+        }
+        Self {
+            data,
+            panels,
+            depth,
+            panel_rows,
+        }
+    }
+
+    /// Rows `depth` of the sum of one panel of a group.
+    fn panel(&self, group: usize, panel: usize, depth: Range<usize>) -> &[T] {
+        let start = (group * self.panels + panel) * self.depth;
+        &self.data[(start + depth.start) * self.panel_rows..(start + depth.end) * self.panel_rows]
+    }
+}
+
+/// One piece of work: it owns its pixels of its output channels.
+#[derive(Clone)]
+struct Task {
+    group: usize,
+    /// Panels of pixels.
+    pixels: Range<usize>,
+    /// Panels of output channels.
+    channels: Range<usize>,
+}
+
+/// Computes `y = A · X + bias`.
+pub fn run<T: Scalar>(
+    engine: &Engine,
+    correlation: &Correlation,
+    kernel: &PackedKernel<T>,
+    x: &[T],
+    bias: Option<&[T]>,
+    y: &Shared<T>,
+) {
+    let [group_in, group_out] = correlation.group_channels;
+    let Correlation {
+        rows, cols, groups, ..
+    } = correlation;
+    let pixels = correlation.batch * rows.output * cols.output;
+    let (_, width) = engine.tile_size::<T>();
+    let panels = pixels.div_ceil(width);
+    let maccs = pixels.saturating_mul(kernel.depth).saturating_mul(groups * group_out);
+    let threads = engine.threads(maccs);
+
+    // Enough blocks for every thread, in even rounds; output channels are cut where pixels are few.
+    let blocks = panels.div_ceil(engine.blocking.panels);
+    let blocks = blocks.next_multiple_of(threads).min(panels);
+    let channel_parts = threads.div_ceil((groups * blocks).max(1)).min(kernel.panels);
+    let tasks = (0..*groups).flat_map(|group| {
+        cut(panels, blocks).flat_map(move |pixels| {
+            cut(kernel.panels, channel_parts).map(move |channels| Task {
+                group,
+                pixels: pixels.clone(),
+                channels,
+            })
+        })
+    });
+
+    let job = Job {
+        engine,
+        correlation,
+        kernel,
+        bias,
+        x,
+        y,
+        channels: [groups * group_in, groups * group_out],
+        pixels,
+    };
+    let scratch = || vec![T::zero(); 0];
+    if threads == 1 {
+        let mut scratch = scratch();
+        tasks.for_each(|task| job.perform(task, &mut scratch));
+    } else {
+        let tasks: Vec<_> = tasks.collect();
+        tasks
+            .into_par_iter()
+            .for_each_init(scratch, |scratch, task| job.perform(task, scratch));
+    }
+}
+
+/// What all tasks share.
+struct Job<'a, T> {
+    engine: &'a Engine,
+    correlation: &'a Correlation,
+    kernel: &'a PackedKernel<T>,
+    bias: Option<&'a [T]>,
+    x: &'a [T],
+    y: &'a Shared<'a, T>,
+    /// Channels of the source and of the target.
+    channels: [usize; 2],
+    pixels: usize,
+}
+
+impl<T: Scalar> Job<'_, T> {
+    fn perform(&self, task: Task, panels: &mut Vec<T>) {
+        T::dispatch_to(
+            self.engine.isa,
+            TaskKernel {
+                job: self,
+                task,
+                panels,
+            },
+        );
+    }
+}
+
+struct TaskKernel<'a, T> {
+    job: &'a Job<'a, T>,
+    task: Task,
+    panels: &'a mut Vec<T>,
+}
+
+impl<T: Scalar> Kernel<T> for TaskKernel<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, simd: S) {
+        let Self { job, task, panels } = self;
+        let kernel = job.kernel;
+        let [group_in, group_out] = job.correlation.group_channels;
+        let columns = Columns {
+            x: job.x,
+            channels: job.channels[0],
+            first_channel: task.group * group_in,
+            group_channels: group_in,
+            rows: &job.correlation.rows,
+            cols: &job.correlation.cols,
+        };
+        let block_depth = job.engine.blocking.depth.min(kernel.depth);
+        panels.resize(task.pixels.len() * block_depth * S::NR, T::zero());
+        let mut tile = vec![T::zero(); S::MR * S::NR];
+        let panel_pixels =
+            |panel: usize| panel * S::NR..((panel + 1) * S::NR).min(job.pixels);
+
+        let mut start = 0;
+        loop {
+            let depth = start..kernel.depth.min(start + block_depth);
+            let panel_len = depth.len() * S::NR;
+            for (index, panel) in task.pixels.clone().enumerate() {
+                let target = &mut panels[index * panel_len..][..panel_len];
+                columns.pack(depth.clone(), panel_pixels(panel), S::NR, target);
+            }
+            for (index, panel) in task.pixels.clone().enumerate() {
+                let b = &panels[index * panel_len..][..panel_len];
+                for channel_panel in task.channels.clone() {
+                    let a = kernel.panel(task.group, channel_panel, depth.clone());
+                    let first = channel_panel * S::MR;
+                    let rows = S::MR.min(group_out - first);
+                    assert!(a.len() == depth.len() * S::MR && b.len() == depth.len() * S::NR);
+                    let operands = Operands {
+                        a: a.as_ptr(),
+                        b: b.as_ptr(),
+                        inner: depth.len(),
+                        outer: 1,
+                        a_outer: 0,
+                    };
+                    // SAFETY: `a` has MR and `b` has NR elements for each step of the sum, as just
+                    // asserted, and `tile` has MR · NR.
+                    unsafe { simd.tile::<false>(rows, operands, tile.as_mut_ptr()) };
+                    let channel = task.group * group_out + first;
+                    let replace = start == 0;
+                    job.write::<S>(&tile, channel..channel + rows, panel_pixels(panel), replace);
+                }
+            }
+            start = depth.end;
+            if start >= kernel.depth {
+                break;
+            }
+        }
+    }
+}
+
+impl<T: Scalar> Job<'_, T> {
+    /// Writes a register tile to its channels and pixels, or adds it to what is there.
+    #[inline(always)]
+    fn write<S: Simd<T>>(
+        &self,
+        tile: &[T],
+        channels: Range<usize>,
+        pixels: Range<usize>,
+        replace: bool,
+    ) {
+        let Correlation {
+            rows, cols, target, ..
+        } = self.correlation;
+        let [_, out_channels] = self.channels;
+        let [height, width] = target.plane;
+        let step = target.step[1];
+        for run in runs(pixels, rows.output, cols.output) {
+            let row = target.origin[0] + run.row * target.step[0];
+            let col = target.origin[1] + run.col * step;
+            for (channel, values) in channels.clone().zip(tile.chunks_exact(S::NR)) {
+                let values = &values[run.lane..run.lane + run.len];
+                let start = ((run.image * out_channels + channel) * height + row) * width + col;
+                // SAFETY: no other task has these pixels of this channel, and where `step` leaves
+                // gaps, nothing touches those during this product.
+                let pixels = unsafe { self.y.part(start, (run.len - 1) * step + 1) };
+                if replace {
+                    let bias = self.bias.map_or(T::zero(), |bias| bias[channel]);
+                    let pixels = pixels.iter_mut().step_by(step);
+                    pixels.zip(values).for_each(|(pixel, &value)| *pixel = bias + value);
+                } else {
+                    let pixels = pixels.iter_mut().step_by(step);
+                    pixels.zip(values).for_each(|(pixel, &value)| *pixel += value);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Plain convolution: knows images and one kernel, and never `D`.
+//!
+//! The functions below are the one seam of the engine: a [`Geometry`] and contiguous slices in,
+//! contiguous slices out. Every slice has the length that the geometry gives.
+
+mod depthwise;
+pub(crate) mod gemm;
+mod layer;
+mod shared;
+pub(crate) mod simd;
+
+pub use layer::{Conv2d, Conv2dGradients, Conv2dGradientsMut};
+
+use rayon::prelude::*;
+
+use crate::Scalar;
+use crate::geometry::Geometry;
+use gemm::Engine;
+use gemm::correlate::{self, Correlation, KernelView, PackedKernel, Target};
+use gemm::source::TapAxis;
+use shared::Shared;
+
+/// Writes `y = weight * x + bias`.
+pub(crate) fn forward<T: Scalar>(
+    engine: &Engine,
+    geometry: &Geometry,
+    x: &[T],
+    weight: &[T],
+    bias: Option<&[T]>,
+    y: &mut [T],
+) {
+    let spec = &geometry.spec;
+    if is_depthwise(geometry) {
+        return depthwise::forward(engine, geometry, x, weight, bias, y);
+    }
+    let correlation = Correlation {
+        batch: geometry.batch,
+        groups: spec.groups,
+        group_channels: [spec.group_inputs(), spec.group_outputs()],
+        rows: TapAxis::forward(&geometry.rows, spec.mode),
+        cols: TapAxis::forward(&geometry.cols, spec.mode),
+        target: Target {
+            plane: [geometry.rows.output, geometry.cols.output],
+            origin: [0, 0],
+            step: [1, 1],
+        },
+    };
+    let depth = spec.group_inputs() * spec.taps();
+    let view = KernelView {
+        data: weight,
+        group: spec.group_outputs() * depth,
+        row_stride: depth,
+        channel_stride: spec.taps(),
+        taps: (0..spec.taps()).collect(),
+    };
+    let kernel = PackedKernel::new(engine, &correlation, &view);
+    correlate::run(engine, &correlation, &kernel, x, bias, &Shared::new(y));
+}
+
+/// Writes the gradient of `x`.
+pub(crate) fn input_gradient<T: Scalar>(
+    engine: &Engine,
+    geometry: &Geometry,
+    weight: &[T],
+    dy: &[T],
+    dx: &mut [T],
+) {
+    if dx.is_empty() {
+        return;
+    }
+    if is_depthwise(geometry) {
+        return depthwise::input_gradient(engine, geometry, weight, dy, dx);
+    }
+    gemm::input_gradient::run(engine, geometry, weight, dy, dx);
+}
+
+/// Writes the gradient of the kernel.
+pub(crate) fn kernel_gradient<T: Scalar>(
+    engine: &Engine,
+    geometry: &Geometry,
+    x: &[T],
+    dy: &[T],
+    dw: &mut [T],
+) {
+    if is_depthwise(geometry) {
+        return depthwise::kernel_gradient(engine, geometry, x, dy, dw);
+    }
+    gemm::kernel_gradient::run(engine, geometry, x, dy, dw);
+}
+
+/// Writes the gradient of the bias, the sum of `dy` over images and pixels.
+pub(crate) fn bias_gradient<T: Scalar>(geometry: &Geometry, dy: &[T], db: &mut [T]) {
+    // Independent partial sums by lane, so that additions needn't wait for each other.
+    const LANES: usize = 32;
+    let (channels, pixels) = (geometry.spec.out_channels, geometry.output_pixels());
+    for (channel, db) in db.iter_mut().enumerate() {
+        let mut sums = [T::zero(); LANES];
+        for image in 0..geometry.batch {
+            let plane = &dy[(image * channels + channel) * pixels..][..pixels];
+            for block in plane.chunks(LANES) {
+                sums.iter_mut().zip(block).for_each(|(sum, &value)| *sum += value);
+            }
+        }
+        *db = sums.iter().fold(T::zero(), |total, &sum| total + sum);
+    }
+}
+
+fn is_depthwise(geometry: &Geometry) -> bool {
+    geometry.spec.group_inputs() == 1 && geometry.spec.groups > 1
+}
+
+/// Calls `f` with the index and the elements of each chunk, on one thread or on all.
+pub(crate) fn for_each_chunk<T: Send>(
+    threads: usize,
+    data: &mut [T],
+    size: usize,
+    f: impl Fn(usize, &mut [T]) + Sync,
+) {
+    if size == 0 {
+        return;
+    }
+    if threads == 1 {
+        let chunks = data.chunks_exact_mut(size).enumerate();
+        chunks.for_each(|(index, chunk)| f(index, chunk));
+    } else {
+        let chunks = data.par_chunks_exact_mut(size).enumerate();
+        chunks.for_each(|(index, chunk)| f(index, chunk));
+    }
+}

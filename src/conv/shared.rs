@@ -1,0 +1,36 @@
+//! One output array, written by many threads at disjoint places.
+
+use std::marker::PhantomData;
+
+/// A mutable slice that threads write disjoint parts of.
+pub struct Shared<'a, T> {
+    data: *mut T,
+    len: usize,
+    borrow: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: `Shared` only gives access through `part`, whose callers promise that no two live parts
+// overlap; elements may move between threads since `T: Send`.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    pub fn new(data: &'a mut [T]) -> Self {
+        Self {
+            len: data.len(),
+            data: data.as_mut_ptr(),
+            borrow: PhantomData,
+        }
+    }
+
+    /// Elements `start..start + len`.
+    ///
+    /// # Safety
+    /// While the returned slice lives, no other part that overlaps it may.
+    #[allow(clippy::mut_from_ref)]
+    #[inline(always)]
+    pub unsafe fn part(&self, start: usize, len: usize) -> &mut [T] {
+        assert!(start <= self.len && len <= self.len - start);
+        // SAFETY: the range is inside the borrowed slice, and the caller promises exclusiveness.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(start), len) }
+    }
+}

@@ -1,0 +1,196 @@
+//! Vector instruction sets. Algorithms are generic over [`Simd`]; only the leaves below name an
+//! instruction set, and [`Element::dispatch`] picks one at run time.
+//!
+//! Within one instruction set every element goes through the same operation, `a * b + c` by
+//! [`Simd::fma`] or [`Simd::fma_scalar`], whatever lane or loop remainder it falls in. That is
+//! what makes results independent of how work is cut.
+
+mod portable;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::sync::OnceLock;
+
+/// A vector instruction set for elements of type `T`. Holding a value is the proof that this
+/// machine has the instructions.
+pub trait Simd<T: Copy>: Copy {
+    /// A vector register.
+    type Vector: Copy;
+    /// Elements in a register.
+    const LANES: usize;
+    /// Rows of the register tile of the matrix product.
+    const MR: usize;
+    /// Columns of the register tile: a whole number of registers.
+    const NR: usize;
+
+    /// All lanes zero.
+    fn zero(self) -> Self::Vector;
+    /// All lanes `value`.
+    fn splat(self, value: T) -> Self::Vector;
+    /// `a * b + c` in each lane, rounded as [`Simd::fma_scalar`] does.
+    fn fma(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `a * b + c`: one rounding where the instruction set has a fused operation, else two.
+    fn fma_scalar(self, a: T, b: T, c: T) -> T;
+
+    /// Reads `LANES` elements.
+    ///
+    /// # Safety
+    /// `source` must be valid for reading `LANES` elements; no alignment is needed.
+    unsafe fn load(self, source: *const T) -> Self::Vector;
+    /// Writes `LANES` elements.
+    ///
+    /// # Safety
+    /// `target` must be valid for writing `LANES` elements; no alignment is needed.
+    unsafe fn store(self, target: *mut T, vector: Self::Vector);
+
+    /// The register tile, [`super::gemm::microkernel::tile`], with this instruction set's sizes.
+    ///
+    /// # Safety
+    /// As for [`super::gemm::microkernel::tile`], with `rows` in `1..=MR`.
+    unsafe fn tile<const A_BY_ROWS: bool>(
+        self,
+        rows: usize,
+        operands: super::gemm::microkernel::Operands<T>,
+        out: *mut T,
+    );
+}
+
+/// A computation that is generic over the instruction set. Implementations mark `run`
+/// `#[inline(always)]`, so that its body is compiled with the instructions enabled.
+pub trait Kernel<T: Copy> {
+    /// What it computes.
+    type Output;
+    /// Runs with one instruction set.
+    fn run<S: Simd<T>>(self, simd: S) -> Self::Output;
+}
+
+/// Element types that have instruction sets; the seal of [`crate::Scalar`].
+pub trait Element: Copy + Sized {
+    /// Runs `kernel` with the instruction set `isa`, which this machine must have.
+    #[doc(hidden)]
+    fn dispatch_to<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
+
+    /// Runs `kernel` with the best instruction set of this machine.
+    #[doc(hidden)]
+    fn dispatch<K: Kernel<Self>>(kernel: K) -> K::Output {
+        Self::dispatch_to(Isa::active(), kernel)
+    }
+}
+
+/// The instruction sets there are code paths for, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isa {
+    /// 512-bit vectors on x86-64.
+    Avx512,
+    /// 256-bit vectors with fused multiply-add on x86-64.
+    Avx2,
+    /// 128-bit vectors on AArch64.
+    Neon,
+    /// Plain Rust.
+    Portable,
+}
+
+impl Isa {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Avx512, "avx512"),
+        (Self::Avx2, "avx2"),
+        (Self::Neon, "neon"),
+        (Self::Portable, "portable"),
+    ];
+
+    /// Whether this machine has the instructions.
+    pub fn available(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => true,
+            Self::Portable => true,
+            #[allow(unreachable_patterns)]
+            _ => false,
+        }
+    }
+
+    /// The best available one, or that named by the environment variable `DO_CONV_ISA`
+    /// (`avx512`, `avx2`, `neon`, `portable`) if this machine has it. Read once.
+    pub fn active() -> Self {
+        static ACTIVE: OnceLock<Isa> = OnceLock::new();
+        *ACTIVE.get_or_init(|| {
+            let asked = std::env::var("DO_CONV_ISA").unwrap_or_default();
+            let available = || Self::ALL.into_iter().filter(|(isa, _)| isa.available());
+            available()
+                .find(|(_, name)| asked.eq_ignore_ascii_case(name))
+                .or_else(|| available().next())
+                .map_or(Self::Portable, |(isa, _)| isa)
+        })
+    }
+
+    /// Every available one.
+    #[cfg(test)]
+    pub fn all_available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().map(|(isa, _)| isa).filter(|isa| isa.available())
+    }
+}
+
+/// Writes [`Simd::tile`]: one monomorphic register tile for each number of rows.
+macro_rules! tile_by_rows {
+    ($t:ty, $nv:literal, [$($rows:literal),*]) => {
+        #[inline(always)]
+        unsafe fn tile<const A_BY_ROWS: bool>(
+            self,
+            rows: usize,
+            operands: $crate::conv::gemm::microkernel::Operands<$t>,
+            out: *mut $t,
+        ) {
+            match rows {
+                $(
+                    // SAFETY: the caller's promise, passed on.
+                    $rows => unsafe {
+                        $crate::conv::gemm::microkernel::tile::<$t, Self, $rows, $nv, A_BY_ROWS>(
+                            self, operands, out,
+                        )
+                    },
+                )*
+                _ => unreachable!("a tile has 1 to MR rows"),
+            }
+        }
+    };
+}
+use tile_by_rows;
+
+/// Writes [`Element`] for a type: a function with the instructions enabled for each set.
+macro_rules! dispatch {
+    ($t:ty) => {
+        impl Element for $t {
+            fn dispatch_to<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => {
+                        assert!(isa.available());
+                        // SAFETY: the instructions were just found on this machine.
+                        unsafe { x86::with_avx512(kernel) }
+                    }
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => {
+                        assert!(isa.available());
+                        // SAFETY: the instructions were just found on this machine.
+                        unsafe { x86::with_avx2(kernel) }
+                    }
+                    #[cfg(target_arch = "aarch64")]
+                    Isa::Neon => kernel.run(neon::Neon::new()),
+                    _ => kernel.run(portable::Portable),
+                }
+            }
+        }
+    };
+}
+dispatch!(f32);
+dispatch!(f64);

@@ -1,0 +1,64 @@
+//! NEON, which every AArch64 machine that Rust's standard library runs on has.
+
+use std::arch::aarch64::*;
+
+use super::{Simd, tile_by_rows};
+
+#[derive(Clone, Copy)]
+pub struct Neon(());
+
+impl Neon {
+    pub fn new() -> Self {
+        Self(())
+    }
+}
+
+macro_rules! neon {
+    ($t:ty, $vector:ty, $lanes:literal, $splat:ident, $fma:ident, $load:ident, $store:ident) => {
+        impl Simd<$t> for Neon {
+            type Vector = $vector;
+            const LANES: usize = $lanes;
+            // 6 × 4 accumulators, 4 columns and 1 broadcast of the 32 registers.
+            const MR: usize = 6;
+            const NR: usize = 4 * $lanes;
+
+            #[inline(always)]
+            fn zero(self) -> Self::Vector {
+                self.splat(0.0)
+            }
+
+            #[inline(always)]
+            fn splat(self, value: $t) -> Self::Vector {
+                // SAFETY: every AArch64 target of this crate has NEON.
+                unsafe { $splat(value) }
+            }
+
+            #[inline(always)]
+            fn fma(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+                // SAFETY: every AArch64 target of this crate has NEON.
+                unsafe { $fma(c, a, b) }
+            }
+
+            #[inline(always)]
+            fn fma_scalar(self, a: $t, b: $t, c: $t) -> $t {
+                a.mul_add(b, c)
+            }
+
+            #[inline(always)]
+            unsafe fn load(self, source: *const $t) -> Self::Vector {
+                // SAFETY: the caller promises LANES readable elements.
+                unsafe { $load(source) }
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, target: *mut $t, vector: Self::Vector) {
+                // SAFETY: the caller promises LANES writable elements.
+                unsafe { $store(target, vector) }
+            }
+
+            tile_by_rows!($t, 4, [1, 2, 3, 4, 5, 6]);
+        }
+    };
+}
+neon!(f32, float32x4_t, 4, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32);
+neon!(f64, float64x2_t, 2, vdupq_n_f64, vfmaq_f64, vld1q_f64, vst1q_f64);

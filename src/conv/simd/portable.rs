@@ -1,0 +1,55 @@
+//! Plain Rust: arrays that the compiler may vectorize. Multiply and add round separately, since
+//! a fused operation without hardware is a slow library call.
+
+use super::{Simd, tile_by_rows};
+
+#[derive(Clone, Copy)]
+pub struct Portable;
+
+macro_rules! portable {
+    ($t:ty, $lanes:literal) => {
+        impl Simd<$t> for Portable {
+            type Vector = [$t; $lanes];
+            const LANES: usize = $lanes;
+            const MR: usize = 4;
+            const NR: usize = $lanes;
+
+            #[inline(always)]
+            fn zero(self) -> Self::Vector {
+                [0.0; $lanes]
+            }
+
+            #[inline(always)]
+            fn splat(self, value: $t) -> Self::Vector {
+                [value; $lanes]
+            }
+
+            #[inline(always)]
+            fn fma(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+                std::array::from_fn(|lane| a[lane] * b[lane] + c[lane])
+            }
+
+            #[inline(always)]
+            fn fma_scalar(self, a: $t, b: $t, c: $t) -> $t {
+                a * b + c
+            }
+
+            #[inline(always)]
+            unsafe fn load(self, source: *const $t) -> Self::Vector {
+                // SAFETY: the caller promises LANES readable elements; an array of elements has
+                // their alignment.
+                unsafe { *source.cast() }
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, target: *mut $t, vector: Self::Vector) {
+                // SAFETY: the caller promises LANES writable elements.
+                unsafe { *target.cast() = vector }
+            }
+
+            tile_by_rows!($t, 1, [1, 2, 3, 4]);
+        }
+    };
+}
+portable!(f32, 8);
+portable!(f64, 4);

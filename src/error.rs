@@ -1,0 +1,97 @@
+//! The one error type: which operation, which field, what was expected, what came.
+
+use std::fmt;
+
+/// Result of every fallible operation of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operation was refused.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// A layer was asked for that can't exist.
+    Config,
+    /// An array has the wrong rank or extent.
+    Shape,
+    /// The layer is fine, but this input is too small for it.
+    InputSize,
+    /// A size doesn't fit this machine's address space.
+    Overflow,
+    /// The saved state is of a layer whose parameters were other ones.
+    StaleState,
+    /// A number that must be finite, positive or in a range isn't.
+    Value,
+    /// The allocator has no room for the result.
+    Memory,
+}
+
+/// A refused operation. Nothing was written and nothing changed.
+///
+/// ```
+/// use do_conv::{Conv2d, Conv2dConfig, ErrorKind};
+///
+/// let error = Conv2dConfig::new(4, 6, [3, 3]).groups(4).init::<f32>(0).unwrap_err();
+/// assert_eq!(error.kind, ErrorKind::Config);
+/// assert_eq!(
+///     error.to_string(),
+///     "Conv2dConfig::init: groups: expected a divisor of in_channels 4 and out_channels 6, got 4"
+/// );
+/// ```
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// What kind of mistake it is.
+    pub kind: ErrorKind,
+    /// The function that refused, as `Type::method`.
+    pub operation: &'static str,
+    /// The argument or setting at fault.
+    pub field: &'static str,
+    /// What would have been accepted.
+    pub expected: String,
+    /// What came.
+    pub got: String,
+}
+
+impl Error {
+    pub(crate) fn new(
+        kind: ErrorKind,
+        operation: &'static str,
+        field: &'static str,
+        expected: impl fmt::Display,
+        got: impl fmt::Display,
+    ) -> Self {
+        Self {
+            kind,
+            operation,
+            field,
+            expected: expected.to_string(),
+            got: got.to_string(),
+        }
+    }
+
+    /// An array `field` has shape `got` where `expected` was wanted.
+    pub(crate) fn shape(
+        operation: &'static str,
+        field: &'static str,
+        expected: &[usize],
+        got: &[usize],
+    ) -> Self {
+        let (expected, got) = (format!("{expected:?}"), format!("{got:?}"));
+        Self::new(ErrorKind::Shape, operation, field, expected, got)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            operation,
+            field,
+            expected,
+            got,
+            ..
+        } = self;
+        write!(f, "{operation}: {field}: expected {expected}, got {got}")
+    }
+}
+
+impl std::error::Error for Error {}

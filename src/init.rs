@@ -1,0 +1,133 @@
+//! Initialisers, as plain data. Values are drawn as `f64` from a seed and rounded once, so `f32`
+//! and `f64` layers of one seed start at the same numbers.
+
+use rand_distr::{Distribution, StandardNormal, StandardUniform};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::SeedableRng;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::scalar::Scalar;
+
+/// A distribution to draw parameters from.
+///
+/// `fan_in` is the number of terms summed into one output of the kernel, `fan_out` the number of
+/// outputs that one input goes to, both within a group.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Init {
+    /// `U(−b, b)` with `b = √(6 / ((1 + a²) · fan_in))` (He et al., arXiv 1502.01852).
+    KaimingUniform {
+        /// Negative slope of the leaky ReLU that follows; √5 by default, for which `b = 1/√fan_in`.
+        a: f64,
+    },
+    /// `N(0, s²)` with `s = √(2 / ((1 + a²) · fan_in))` (He et al., arXiv 1502.01852).
+    KaimingNormal {
+        /// Negative slope of the leaky ReLU that follows.
+        a: f64,
+    },
+    /// `U(−b, b)` with `b = √(6 / (fan_in + fan_out))` (Glorot and Bengio, 2010).
+    XavierUniform,
+    /// `N(0, s²)` with `s = √(2 / (fan_in + fan_out))` (Glorot and Bengio, 2010).
+    XavierNormal,
+    /// `U(−bound, bound)`.
+    Uniform {
+        /// Half the width of the interval.
+        bound: f64,
+    },
+    /// `N(0, std²)`.
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
+    /// Every parameter the same.
+    Constant {
+        /// The value.
+        value: f64,
+    },
+}
+
+impl Default for Init {
+    /// Kaiming-uniform with `a = √5`, as PyTorch's convolutions and the published DO-Conv start.
+    fn default() -> Self {
+        Self::KaimingUniform { a: 5f64.sqrt() }
+    }
+}
+
+/// How the depthwise kernel `D = d_offset + E` starts.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum DInit {
+    /// `D = E`, the identity: the layer starts as the plain convolution by `W`.
+    #[default]
+    Identity,
+    /// `D` drawn as a depthwise kernel of fan-in `M·N` and fan-out `M·N·S`, and the identity
+    /// subtracted from it: the paper's ablation, which trains worse.
+    Random(Init),
+}
+
+impl Init {
+    /// Refuses parameters that give no distribution.
+    pub(crate) fn validate(&self, operation: &'static str, field: &'static str) -> Result<()> {
+        let (value, positive) = match *self {
+            Self::KaimingUniform { a } | Self::KaimingNormal { a } => (a, false),
+            Self::XavierUniform | Self::XavierNormal => return Ok(()),
+            Self::Uniform { bound } => (bound, true),
+            Self::Normal { std } => (std, true),
+            Self::Constant { value } => (value, false),
+        };
+        if value.is_finite() && !(positive && value < 0.0) {
+            return Ok(());
+        }
+        let expected = if positive {
+            "a finite number that is not negative"
+        } else {
+            "a finite number"
+        };
+        Err(Error::new(ErrorKind::Value, operation, field, expected, value))
+    }
+}
+
+/// A stream of parameters from a seed.
+pub(crate) struct Sampler(Xoshiro256PlusPlus);
+
+impl Sampler {
+    pub fn new(seed: u64) -> Self {
+        Self(Xoshiro256PlusPlus::seed_from_u64(seed))
+    }
+
+    /// Draws `count` values.
+    pub fn draw<T: Scalar>(
+        &mut self,
+        init: Init,
+        fan_in: usize,
+        fan_out: usize,
+        count: usize,
+    ) -> Vec<T> {
+        let (fan_in, fan_out) = (fan_in as f64, fan_out as f64);
+        match init {
+            Init::KaimingUniform { a } => {
+                self.uniform((6.0 / ((1.0 + a * a) * fan_in)).sqrt(), count)
+            }
+            Init::KaimingNormal { a } => {
+                self.normal((2.0 / ((1.0 + a * a) * fan_in)).sqrt(), count)
+            }
+            Init::XavierUniform => self.uniform((6.0 / (fan_in + fan_out)).sqrt(), count),
+            Init::XavierNormal => self.normal((2.0 / (fan_in + fan_out)).sqrt(), count),
+            Init::Uniform { bound } => self.uniform(bound, count),
+            Init::Normal { std } => self.normal(std, count),
+            Init::Constant { value } => vec![T::round_from(value); count],
+        }
+    }
+
+    /// Draws `count` values of `U(−bound, bound)`.
+    pub fn uniform<T: Scalar>(&mut self, bound: f64, count: usize) -> Vec<T> {
+        let draw = |unit: f64| T::round_from(bound * (2.0 * unit - 1.0));
+        StandardUniform.sample_iter(&mut self.0).map(draw).take(count).collect()
+    }
+
+    /// Draws `count` values of `N(0, std²)`.
+    fn normal<T: Scalar>(&mut self, std: f64, count: usize) -> Vec<T> {
+        let draw = |normal: f64| T::round_from(std * normal);
+        StandardNormal.sample_iter(&mut self.0).map(draw).take(count).collect()
+    }
+}

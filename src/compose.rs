@@ -67,11 +67,7 @@ impl Composer {
     /// `E[m, s]`: the identity, repeated as often as it fits into `S`; the same for every channel.
     pub fn identity<T: Scalar>(&self, tap: usize, s: usize) -> T {
         let repeated = self.taps * (self.d_mul / self.taps);
-        if s % self.taps == tap && s < repeated {
-            T::one()
-        } else {
-            T::zero()
-        }
+        if s % self.taps == tap && s < repeated { T::one() } else { T::zero() }
     }
 
     /// `D = d_offset + E`, `[I, MN, S]`.
@@ -111,9 +107,8 @@ impl Composer {
         let width = taps.next_multiple_of(LANES);
         let d = self.depthwise(d_offset);
         let mut transposed = vec![T::zero(); d.len() / taps * width];
-        for (d, transposed) in d
-            .chunks_exact(taps * d_mul)
-            .zip(transposed.chunks_exact_mut(d_mul * width))
+        for (d, transposed) in
+            d.chunks_exact(taps * d_mul).zip(transposed.chunks_exact_mut(d_mul * width))
         {
             for (tap, row) in d.chunks_exact(d_mul).enumerate() {
                 let column = transposed[tap..].iter_mut().step_by(width);
@@ -168,13 +163,7 @@ impl Composer {
         });
         let threads = engine.threads(self.maccs());
         for_each_chunk(threads, dd_offset, taps * d_mul, |channel, dd_offset| {
-            let product = OuterProduct {
-                composer: self,
-                channel,
-                w,
-                dweight,
-                dd_offset,
-            };
+            let product = OuterProduct { composer: self, channel, w, dweight, dd_offset };
             T::dispatch_to(engine.isa, product);
         });
     }
@@ -249,12 +238,7 @@ impl<T: Scalar> Kernel<T> for OuterProduct<'_, T> {
     fn run<S: Simd<T>>(self, simd: S) {
         /// Taps whose sums stay in registers together.
         const TAPS: usize = 9;
-        let Composer {
-            taps,
-            d_mul,
-            group_inputs,
-            ..
-        } = *self.composer;
+        let Composer { taps, d_mul, group_inputs, .. } = *self.composer;
         let (input, outputs) = self.composer.paired_with(self.channel);
         for first in (0..taps).step_by(TAPS) {
             let block_taps = TAPS.min(taps - first);

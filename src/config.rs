@@ -62,20 +62,13 @@ impl Conv2dConfig {
 
     /// Checks everything that doesn't depend on an input.
     pub(crate) fn spec(&self, operation: &'static str) -> Result<Spec> {
-        let Self {
-            in_channels,
-            out_channels,
-            groups,
-            ..
-        } = *self;
+        let Self { in_channels, out_channels, groups, .. } = *self;
         let config_error = |field, expected: String, got: String| {
             Err(Error::new(ErrorKind::Config, operation, field, expected, got))
         };
-        for (field, value) in [
-            ("in_channels", in_channels),
-            ("out_channels", out_channels),
-            ("groups", groups),
-        ] {
+        for (field, value) in
+            [("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)]
+        {
             if value == 0 {
                 return config_error(field, "a positive number".into(), "0".into());
             }
@@ -90,9 +83,8 @@ impl Conv2dConfig {
             }
         }
         if !in_channels.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
-            let expected = format!(
-                "a divisor of in_channels {in_channels} and out_channels {out_channels}"
-            );
+            let expected =
+                format!("a divisor of in_channels {in_channels} and out_channels {out_channels}");
             return config_error("groups", expected, groups.to_string());
         }
         let mut extents = [0; 2];

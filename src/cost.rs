@@ -202,7 +202,7 @@ impl fmt::Display for Cost {
     }
 }
 
-/// `O → I, M×N` and every setting that isn't its default.
+/// `I → O, M×N` and every setting that isn't its default.
 fn write_settings(f: &mut fmt::Formatter<'_>, spec: &Spec, config: &Conv2dConfig) -> fmt::Result {
     let [m, n] = spec.kernel_size;
     write!(f, "{} → {}, {m}×{n}", spec.in_channels, spec.out_channels)?;
@@ -235,7 +235,6 @@ fn write_settings(f: &mut fmt::Formatter<'_>, spec: &Spec, config: &Conv2dConfig
     Ok(())
 }
 
-/// Counts that don't depend on an input are products of sizes of arrays that exist.
 fn parameter_count<'a, T: 'a>(parameters: impl Iterator<Item = (&'static str, &'a [T])>) -> u64 {
     parameters.map(|(_, values)| values.len() as u64).sum()
 }
@@ -247,7 +246,7 @@ impl<T: Scalar> fmt::Display for Conv2d<T> {
         write_settings(f, &self.spec, &self.config)?;
         write!(
             f,
-            "; {} parameters; {} MACCs a pixel)",
+            "; {} parameters; {} MACCs per output pixel)",
             Grouped(parameter_count(self.parameters())),
             Grouped(self.weight.len() as u64)
         )
@@ -257,31 +256,22 @@ impl<T: Scalar> fmt::Display for Conv2d<T> {
 impl<T: Scalar> fmt::Display for DoConv2d<T> {
     /// Shape, settings that aren't the default, parameters and MACCs in training and folded form.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match (self.spec.groups, self.spec.group_inputs()) {
-            (1, _) => "DoConv2d",
-            (_, 1) => "DoDConv2d",
-            _ => "DoGConv2d",
-        };
-        write!(f, "{name}(")?;
+        write!(f, "DoConv2d(")?;
         write_settings(f, &self.spec, &self.config.conv)?;
         let folded = self.w.len() / self.composer.d_mul * self.composer.taps;
         let bias = self.bias.as_ref().map_or(0, |bias| bias.len());
         if self.d_offset.is_some() {
             write!(f, ", d_mul {}", self.composer.d_mul)?;
         }
-        let compose_maccs = match self.d_offset {
-            Some(_) => self.composer.maccs() as u64,
-            None => 0,
-        };
         write!(
             f,
-            "; {} parameters, {} folded; {} MACCs a pixel",
+            "; {} parameters, {} folded; {} MACCs per output pixel",
             Grouped(parameter_count(self.parameters())),
             Grouped((folded + bias) as u64),
             Grouped(folded as u64)
         )?;
-        if compose_maccs > 0 {
-            write!(f, " + {} to compose, 0 folded", Grouped(compose_maccs))?;
+        if self.d_offset.is_some() {
+            write!(f, ", {} more to compose, none folded", Grouped(self.composer.maccs() as u64))?;
         }
         write!(f, ")")
     }

@@ -60,13 +60,7 @@ impl Error {
         expected: impl fmt::Display,
         got: impl fmt::Display,
     ) -> Self {
-        Self {
-            kind,
-            operation,
-            field,
-            expected: expected.to_string(),
-            got: got.to_string(),
-        }
+        Self { kind, operation, field, expected: expected.to_string(), got: got.to_string() }
     }
 
     /// An array `field` has shape `got` where `expected` was wanted.
@@ -83,13 +77,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            operation,
-            field,
-            expected,
-            got,
-            ..
-        } = self;
+        let Self { operation, field, expected, got, .. } = self;
         write!(f, "{operation}: {field}: expected {expected}, got {got}")
     }
 }

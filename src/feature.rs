@@ -261,13 +261,7 @@ impl<T: Scalar> Kernel<T> for Backward<'_, '_, T> {
     fn run<S: Simd<T>>(mut self, simd: S) {
         let feature = self.feature;
         let geometry = feature.geometry;
-        let Composer {
-            taps,
-            d_mul,
-            group_inputs,
-            group_outputs,
-            ..
-        } = *feature.composer;
+        let Composer { taps, d_mul, group_inputs, group_outputs, .. } = *feature.composer;
         let pixels = geometry.output_pixels();
         let d = feature.depthwise(self.channel);
         let (group, input) = (self.channel / group_inputs, self.channel % group_inputs);

@@ -32,10 +32,7 @@ impl<T: Scalar> DoConv2d<T> {
     /// [`ErrorKind::Overflow`] and [`ErrorKind::Memory`] for one that is too large.
     pub fn from_conv2d(conv: &Conv2d<T>, d_mul: Option<usize>) -> Result<Self> {
         const OPERATION: &str = "DoConv2d::from_conv2d";
-        let config = DoConv2dConfig {
-            d_mul,
-            ..conv.config.clone().into()
-        };
+        let config = DoConv2dConfig { d_mul, ..conv.config.clone().into() };
         let (spec, d_mul) = config.spec(OPERATION)?;
         let taps = spec.taps();
         let w_shape = [spec.out_channels, spec.group_inputs(), d_mul];
@@ -82,13 +79,7 @@ impl<T: Scalar> Conv2d<T> {
     pub fn fold_batch_norm(&self, batch_norm: &BatchNorm<'_, T>) -> Result<Self> {
         const OPERATION: &str = "Conv2d::fold_batch_norm";
         let channels = self.spec.out_channels;
-        let &BatchNorm {
-            weight,
-            bias,
-            running_mean,
-            running_var,
-            eps,
-        } = batch_norm;
+        let &BatchNorm { weight, bias, running_mean, running_var, eps } = batch_norm;
         for (field, slice) in [
             ("batch_norm.weight", weight),
             ("batch_norm.bias", bias),
@@ -195,12 +186,8 @@ impl<T: Scalar> DoConv2d<T> {
         let gamma = gamma(n * taps + d_mul + 2, T::UNIT_ROUNDOFF);
         let bound_of = |sum: f64| (gamma + reference_gamma) * sum * (1.0 + reference_gamma);
 
-        let mut check = FoldCheck {
-            largest_difference: 0.0,
-            bound: 0.0,
-            within_bound: true,
-            same_bits,
-        };
+        let mut check =
+            FoldCheck { largest_difference: 0.0, bound: 0.0, within_bound: true, same_bits };
         for ((y, exact), &sum) in y.iter().zip(&exact).zip(&sums) {
             let difference = (y.widen() - exact).abs();
             let difference = if difference.is_nan() { f64::INFINITY } else { difference };

@@ -130,11 +130,8 @@ impl Geometry {
 /// Resolves axis `index` (0 rows, 1 columns) for `input` pixels.
 fn axis(operation: &'static str, spec: &Spec, index: usize, input: usize) -> Result<Axis> {
     let name = ["height", "width"][index];
-    let (kernel, stride, dilation) = (
-        spec.kernel_size[index],
-        spec.stride[index],
-        spec.dilation[index],
-    );
+    let (kernel, stride, dilation) =
+        (spec.kernel_size[index], spec.stride[index], spec.dilation[index]);
     let padding @ [near, far] = spec.padding[index];
     let size_error = |expected: String| {
         let field = ["x height", "x width"][index];
@@ -193,8 +190,8 @@ pub(crate) fn element_count(
     shape: &[usize],
 ) -> Result<usize> {
     // Zero extents don't hide an overflow of the others: ndarray refuses those too.
-    let extents = shape.iter().filter(|&&extent| extent != 0);
-    let product = extents.fold(Some(1usize), |product, &extent| product?.checked_mul(extent));
+    let mut extents = shape.iter().filter(|&&extent| extent != 0);
+    let product = extents.try_fold(1usize, |product, &extent| product.checked_mul(extent));
     match product {
         Some(product) if product <= isize::MAX as usize / 8 => {
             Ok(if shape.contains(&0) { 0 } else { product })

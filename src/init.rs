@@ -78,11 +78,8 @@ impl Init {
         if value.is_finite() && !(positive && value < 0.0) {
             return Ok(());
         }
-        let expected = if positive {
-            "a finite number that is not negative"
-        } else {
-            "a finite number"
-        };
+        let expected =
+            if positive { "a finite number that is not negative" } else { "a finite number" };
         Err(Error::new(ErrorKind::Value, operation, field, expected, value))
     }
 }

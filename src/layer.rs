@@ -79,9 +79,10 @@ impl DoConv2dConfig {
             values.copy_from_slice(&sampler.draw(w_init, fan_in, fan_out, values.len()));
         });
         let bias_init = self.conv.bias_init;
-        let bias = self.conv.bias.then(|| {
-            Array1::from(sampler.draw(bias_init, fan_in, fan_out, spec.out_channels))
-        });
+        let bias = self
+            .conv
+            .bias
+            .then(|| Array1::from(sampler.draw(bias_init, fan_in, fan_out, spec.out_channels)));
         if let (Some(d_offset), DInit::Random(init)) = (&mut d_offset, self.d_init) {
             fill(d_offset.view_mut(), |values| {
                 let drawn: Vec<T> = sampler.draw(init, taps, taps * d_mul, values.len());
@@ -206,7 +207,8 @@ impl<T: Scalar> DoConv2d<T> {
     /// ```
     /// # use do_conv::{DoConv2d, DoConv2dConfig};
     /// # let mut layer: DoConv2d<f32> = DoConv2dConfig::new(1, 2, [3, 3]).init(0)?;
-    /// # let (y, saved) = layer.forward_train(&ndarray::Array4::ones((1, 1, 5, 5)))?;
+    /// # let x = ndarray::Array4::ones((1, 1, 5, 5));
+    /// # let (y, saved) = layer.forward_train(&x)?;
     /// let gradients = layer.backward(&saved, &y)?;
     /// for ((_, parameters), (_, gradients)) in layer.parameters_mut().zip(gradients.parameters()) {
     ///     for (parameter, gradient) in parameters.iter_mut().zip(gradients) {
@@ -302,12 +304,7 @@ impl<T: Scalar> DoConv2d<T> {
         let mut y = array::zeros(OPERATION, "y", geometry.output_shape())?;
         let x = contiguous(x);
         let weight = self.apply(&geometry, &x, y.view_mut());
-        let saved = Saved {
-            x,
-            geometry,
-            weight,
-            revision: self.revision.clone(),
-        };
+        let saved = Saved { x, geometry, weight, revision: self.revision.clone() };
         Ok((y, saved))
     }
 
@@ -427,12 +424,7 @@ impl<T: Scalar> DoConv2d<T> {
         Some(weight)
     }
 
-    fn differentiate(
-        &self,
-        saved: &Saved<'_, T>,
-        dy: ArrayView4<T>,
-        gradients: GradientsMut<T>,
-    ) {
+    fn differentiate(&self, saved: &Saved<'_, T>, dy: ArrayView4<T>, gradients: GradientsMut<T>) {
         let engine = Engine::new();
         let Saved { x, geometry, weight, .. } = saved;
         let dy = contiguous(dy);

@@ -1,8 +1,93 @@
-//! draft
+//! Convolution layers with depthwise over-parameterization (DO-Conv; Cao et al.,
+//! [arXiv 2006.12030](https://arxiv.org/abs/2006.12030)): they train with extra parameters and fold
+//! back into plain convolutions that cost nothing extra.
+//!
+//! A DO-Conv layer puts a depthwise kernel `D` in front of a conventional kernel `W`. Training
+//! changes both, by either of two compositions of the same function,
+//!
+//! ```text
+//! kernel composition    y = (Dᵀ∘W) * x + b       W'[o, i, m] = Σ_s D[c, m, s] · W[o, i, s]
+//! feature composition   y = W * (D∘x) + b        (D∘x)[c, s] = Σ_m D[c, m, s] · x[c, · + m]
+//! ```
+//!
+//! and inference keeps only `W' = Dᵀ∘W`.
+//!
+//! | array | shape | meaning |
+//! | --- | --- | --- |
+//! | `x` | `[B, I, H, W]` | input images |
+//! | `d_offset` | `[I, M·N, S]` | trainable offset of `D` from the identity `E`, zero at the start |
+//! | `w` | `[O, I/g, S]` | trainable conventional kernel |
+//! | `weight` | `[O, I/g, M, N]` | composed kernel `W'` |
+//! | `bias` | `[O]` | trainable bias |
+//! | `y` | `[B, O, OH, OW]` | output |
+//!
+//! with `B` images, `I` input and `O` output channels in `g` groups, a kernel of `M × N` taps and the
+//! depth multiplier `S ≥ M·N`. `D = d_offset + E`, so a new layer is the plain convolution by `W`, and
+//! weight decay pulls `D` to the identity. Groups give the grouped (DO-GConv) and depthwise (DO-DConv)
+//! forms.
+//!
+//! # Train
+//!
+//! ```
+//! use do_conv::{DoConv2d, DoConv2dConfig};
+//! use ndarray::Array4;
+//!
+//! let config = DoConv2dConfig::new(3, 8, [3, 3]).stride([2, 2]).padding(1);
+//! let mut layer: DoConv2d<f32> = config.init(42)?;
+//! println!("{layer}");
+//!
+//! let x = Array4::ones((4, 3, 32, 32));
+//! let (y, saved) = layer.forward_train(&x)?;
+//! let dy = &y - 1.0; // the gradient of Σ (y − 1)² / 2
+//! let gradients = layer.backward(&saved, &dy)?;
+//! for ((name, parameters), (_, gradients)) in layer.parameters_mut().zip(gradients.parameters()) {
+//!     for (parameter, gradient) in parameters.iter_mut().zip(gradients) {
+//!         let decay = if name == "d_offset" { 1e-4 * *parameter } else { 0.0 };
+//!         *parameter -= 0.001 * (gradient + decay);
+//!     }
+//! }
+//! # Ok::<(), do_conv::Error>(())
+//! ```
+//!
+//! # Fold
+//!
+//! ```
+//! # use do_conv::{Conv2d, DoConv2d, DoConv2dConfig};
+//! # use ndarray::Array4;
+//! # let layer: DoConv2d<f32> = DoConv2dConfig::new(3, 8, [3, 3]).init(42)?;
+//! # let x = Array4::ones((4, 3, 32, 32));
+//! let conv: Conv2d<f32> = layer.fold();
+//! assert_eq!(conv.forward(&x)?, layer.forward(&x)?); // the same bits
+//! assert!(layer.check_fold(&conv, &x)?.within_bound); // and right, by a computation of its own
+//!
+//! let pretrained = DoConv2d::from_conv2d(&conv, None)?; // the way back: the same function
+//! assert_eq!(pretrained.weight(), conv.weight());
+//! # Ok::<(), do_conv::Error>(())
+//! ```
+//!
+//! # Promises
+//!
+//! * Results have the same bits for any number of threads.
+//! * An image's output doesn't depend on the rest of its batch (but for the choice that
+//!   [`Composition::Auto`] makes).
+//! * A folded layer gives the same bits as its source under [`Composition::Kernel`].
+//! * Bad input gives an [`Error`] that names the operation, the field, what was expected and what came;
+//!   nothing is written then.
+//!
+//! Bits may differ between machines with different vector instructions, within the bounds of rounding
+//! errors. The environment variable `DO_CONV_ISA` (`avx512`, `avx2`, `neon`, `portable`), read once,
+//! picks a lower instruction set than the best available one.
+//!
+//! # Features
+//!
+//! * `serde`: `Serialize` and `Deserialize` for configurations, layers and gradients. Off by default.
+
 #![deny(unsafe_code)]
+
 mod array;
 mod compose;
 mod config;
+// The convolution kernels are the one place for unsafe code.
 #[allow(unsafe_code)]
 mod conv;
 mod cost;
@@ -15,6 +100,8 @@ mod layer;
 mod padding;
 mod params;
 mod scalar;
+#[cfg(feature = "serde")]
+mod serialize;
 
 pub use config::{Composition, Conv2dConfig, DoConv2dConfig, Pairing};
 pub use conv::{Conv2d, Conv2dGradients, Conv2dGradientsMut};
@@ -26,3 +113,8 @@ pub use layer::DoConv2d;
 pub use padding::{Padding, PaddingMode};
 pub use params::{Gradients, GradientsMut, Saved};
 pub use scalar::Scalar;
+
+/// The README's programs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

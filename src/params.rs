@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use ndarray::{
-    Array1, Array3, Array4, ArrayViewMut1, ArrayViewMut3, ArrayViewMut4,
-};
+use ndarray::{Array1, Array3, Array4, ArrayViewMut1, ArrayViewMut3, ArrayViewMut4};
 
 use crate::Scalar;
 use crate::array::{expect_optional_shape, expect_shape};
@@ -15,7 +13,6 @@ use crate::geometry::Geometry;
 /// Gradients of a [`DoConv2d`](crate::DoConv2d), each of the shape of what it is the gradient of.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(bound = "T: serde::Serialize + serde::de::DeserializeOwned"))]
 pub struct Gradients<T> {
     /// Gradient of the input, `[B, I, H, W]`; `None` if it isn't wanted.
     pub x: Option<Array4<T>>,

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::golden::{self, Case, cases};
+use common::golden::{Case, cases};
 use common::{assert_within, gamma, oracle};
 use do_conv::Scalar;
 
@@ -46,7 +46,8 @@ fn every_case_in_f32() {
             let got = problem.solve::<f32>(&inputs, composition);
             let what = format!("{name}, {composition:?}");
             // Each product has at most four factors, which are rounded to f32 on the way in.
-            let bound = |output: &str| gamma::<f32>(problem.roundings(output) + 4) + f64::UNIT_ROUNDOFF;
+            let bound =
+                |output: &str| gamma::<f32>(problem.roundings(output) + 4) + f64::UNIT_ROUNDOFF;
             assert_within(&what, &got, &expected, &sums, bound);
         }
     }

@@ -32,13 +32,9 @@ impl Plane {
         let mode = geometry.spec.mode;
         let cols = TapAxis::forward(&geometry.cols, mode);
         let outputs = 0..cols.output;
-        let interior = (0..cols.offsets.len())
-            .fold(outputs, |outputs, tap| cols.interior(outputs, tap));
-        Self {
-            rows: TapAxis::forward(&geometry.rows, mode),
-            cols,
-            interior,
-        }
+        let interior =
+            (0..cols.offsets.len()).fold(outputs, |outputs, tap| cols.interior(outputs, tap));
+        Self { rows: TapAxis::forward(&geometry.rows, mode), cols, interior }
     }
 
     /// Lists the image row and kernel row of each tap row that doesn't read zeros.
@@ -100,13 +96,7 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let Self {
-            plane,
-            x,
-            weight,
-            bias,
-            y,
-        } = self;
+        let Self { plane, x, weight, bias, y } = self;
         let mut row_taps = Vec::with_capacity(plane.rows.offsets.len());
         let kernel_cols = plane.cols.offsets.len();
         let (input_cols, interior) = (plane.cols.input, &plane.interior);
@@ -139,7 +129,9 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
                                 *sum = simd.fma_scalar(weight, pixel, *sum);
                             }
                         } else {
-                            for (sum, &pixel) in sums.iter_mut().zip(line.iter().step_by(plane.cols.step)) {
+                            for (sum, &pixel) in
+                                sums.iter_mut().zip(line.iter().step_by(plane.cols.step))
+                            {
                                 *sum = simd.fma_scalar(weight, pixel, *sum);
                             }
                         }
@@ -191,12 +183,7 @@ impl<T: Scalar> Kernel<T> for InputGradient<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let Self {
-            plane,
-            weight,
-            dy,
-            dx,
-        } = self;
+        let Self { plane, weight, dy, dx } = self;
         let (kernel_cols, interior) = (plane.cols.offsets.len(), &plane.interior);
         let taps = plane.rows.offsets.len() * kernel_cols;
         let (input_cols, step) = (plane.cols.input, plane.cols.step);
@@ -248,14 +235,7 @@ pub fn kernel_gradient<T: Scalar>(
     let plane = &Plane::new(geometry);
     let threads = engine.threads(geometry.maccs());
     for_each_chunk(threads, dw, geometry.spec.taps(), |channel, dw| {
-        let kernel = KernelGradient {
-            geometry,
-            plane,
-            channel,
-            x,
-            dy,
-            dw,
-        };
+        let kernel = KernelGradient { geometry, plane, channel, x, dy, dw };
         T::dispatch_to(engine.isa, kernel);
     });
 }
@@ -274,14 +254,7 @@ impl<T: Scalar> Kernel<T> for KernelGradient<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let Self {
-            geometry,
-            plane,
-            channel,
-            x,
-            dy,
-            dw,
-        } = self;
+        let Self { geometry, plane, channel, x, dy, dw } = self;
         let spec = &geometry.spec;
         let (pixels, outputs) = (geometry.input_pixels(), geometry.output_pixels());
         let (kernel_cols, interior) = (plane.cols.offsets.len(), &plane.interior);

@@ -35,7 +35,6 @@ pub struct Conv2d<T> {
 /// Gradients of a [`Conv2d`], each of the shape of what it is the gradient of.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(bound = "T: serde::Serialize + serde::de::DeserializeOwned"))]
 pub struct Conv2dGradients<T> {
     /// Gradient of the input; `None` if it isn't wanted.
     pub x: Option<Array4<T>>,
@@ -87,23 +86,16 @@ impl Conv2dConfig {
         const OPERATION: &str = "Conv2dConfig::init";
         let spec = self.spec(OPERATION)?;
         let mut weight = array::zeros(OPERATION, "weight", spec.weight_shape())?;
-        let (fan_in, fan_out) = (
-            spec.group_inputs() * spec.taps(),
-            spec.group_outputs() * spec.taps(),
-        );
+        let (fan_in, fan_out) =
+            (spec.group_inputs() * spec.taps(), spec.group_outputs() * spec.taps());
         let mut sampler = Sampler::new(seed);
         fill(weight.view_mut(), |values| {
             values.copy_from_slice(&sampler.draw(self.w_init, fan_in, fan_out, values.len()));
         });
-        let bias = self.bias.then(|| {
-            sampler.draw(self.bias_init, fan_in, fan_out, spec.out_channels).into()
-        });
-        Ok(Conv2d {
-            config: self,
-            spec,
-            weight,
-            bias,
-        })
+        let bias = self
+            .bias
+            .then(|| sampler.draw(self.bias_init, fan_in, fan_out, spec.out_channels).into());
+        Ok(Conv2d { config: self, spec, weight, bias })
     }
 }
 

@@ -8,6 +8,8 @@ pub(crate) mod gemm;
 mod layer;
 mod shared;
 pub(crate) mod simd;
+#[cfg(test)]
+mod tests;
 
 pub use layer::{Conv2d, Conv2dGradients, Conv2dGradientsMut};
 

@@ -15,11 +15,7 @@ unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
 impl<'a, T> Shared<'a, T> {
     pub fn new(data: &'a mut [T]) -> Self {
-        Self {
-            len: data.len(),
-            data: data.as_mut_ptr(),
-            borrow: PhantomData,
-        }
+        Self { len: data.len(), data: data.as_mut_ptr(), borrow: PhantomData }
     }
 
     /// Elements `start..start + len`.

@@ -92,11 +92,7 @@ impl Problem {
             .bias(self.bias)
             .pairing(self.pairing)
             .composition(composition);
-        if self.taps() == 1 {
-            config
-        } else {
-            config.d_mul(self.d_mul)
-        }
+        if self.taps() == 1 { config } else { config.d_mul(self.d_mul) }
     }
 
     /// Inputs drawn by `draw`, whose `dy` fits the output.
@@ -201,8 +197,7 @@ pub fn assert_within(
         let (got, sums) = (find(got), find(sums));
         assert_eq!(got.shape(), expected.shape(), "{what}: shape of {name}");
         let tolerance = tolerance(name);
-        for ((index, &got), (&expected, &sum)) in
-            got.indexed_iter().zip(expected.iter().zip(&sums))
+        for ((index, &got), (&expected, &sum)) in got.indexed_iter().zip(expected.iter().zip(&sums))
         {
             let difference = (got - expected).abs();
             assert!(

@@ -76,12 +76,7 @@ impl<T: Scalar> PackedKernel<T> {
             let chunks = data.chunks_exact_mut(panel_len).enumerate();
             chunks.for_each(|(index, panel)| pack(index, panel));
         }
-        Self {
-            data,
-            panels,
-            depth,
-            panel_rows,
-        }
+        Self { data, panels, depth, panel_rows }
     }
 
     /// Rows `depth` of the sum of one panel of a group.
@@ -111,9 +106,7 @@ pub fn run<T: Scalar>(
     y: &Shared<T>,
 ) {
     let [group_in, group_out] = correlation.group_channels;
-    let Correlation {
-        rows, cols, groups, ..
-    } = correlation;
+    let Correlation { rows, cols, groups, .. } = correlation;
     let pixels = correlation.batch * rows.output * cols.output;
     let (_, width) = engine.tile_size::<T>();
     let panels = pixels.div_ceil(width);
@@ -144,15 +137,12 @@ pub fn run<T: Scalar>(
         channels: [groups * group_in, groups * group_out],
         pixels,
     };
-    let scratch = || vec![T::zero(); 0];
     if threads == 1 {
-        let mut scratch = scratch();
+        let mut scratch = Vec::new();
         tasks.for_each(|task| job.perform(task, &mut scratch));
     } else {
         let tasks: Vec<_> = tasks.collect();
-        tasks
-            .into_par_iter()
-            .for_each_init(scratch, |scratch, task| job.perform(task, scratch));
+        tasks.into_par_iter().for_each_init(Vec::new, |scratch, task| job.perform(task, scratch));
     }
 }
 
@@ -171,14 +161,7 @@ struct Job<'a, T> {
 
 impl<T: Scalar> Job<'_, T> {
     fn perform(&self, task: Task, panels: &mut Vec<T>) {
-        T::dispatch_to(
-            self.engine.isa,
-            TaskKernel {
-                job: self,
-                task,
-                panels,
-            },
-        );
+        T::dispatch_to(self.engine.isa, TaskKernel { job: self, task, panels });
     }
 }
 
@@ -207,8 +190,7 @@ impl<T: Scalar> Kernel<T> for TaskKernel<'_, T> {
         let block_depth = job.engine.blocking.depth.min(kernel.depth);
         panels.resize(task.pixels.len() * block_depth * S::NR, T::zero());
         let mut tile = vec![T::zero(); S::MR * S::NR];
-        let panel_pixels =
-            |panel: usize| panel * S::NR..((panel + 1) * S::NR).min(job.pixels);
+        let panel_pixels = |panel: usize| panel * S::NR..((panel + 1) * S::NR).min(job.pixels);
 
         let mut start = 0;
         loop {
@@ -258,9 +240,7 @@ impl<T: Scalar> Job<'_, T> {
         pixels: Range<usize>,
         replace: bool,
     ) {
-        let Correlation {
-            rows, cols, target, ..
-        } = self.correlation;
+        let Correlation { rows, cols, target, .. } = self.correlation;
         let [_, out_channels] = self.channels;
         let [height, width] = target.plane;
         let step = target.step[1];

@@ -22,13 +22,7 @@ struct Phase {
 /// The phases of an axis of `extent` input positions, with `padding` before them, that any tap
 /// reaches.
 fn phases(axis: &Axis, extent: usize, padding: usize) -> impl Iterator<Item = Phase> {
-    let &Axis {
-        stride,
-        dilation,
-        kernel,
-        output,
-        ..
-    } = axis;
+    let &Axis { stride, dilation, kernel, output, .. } = axis;
     (0..stride.min(extent)).filter_map(move |origin| {
         let offset = |tap: usize| (origin + padding) as isize - (tap * dilation) as isize;
         let reaching = |&tap: &usize| offset(tap) % stride as isize == 0;
@@ -95,16 +89,11 @@ fn write_phases<T: Scalar>(
 }
 
 /// Writes `dx`, `[B, I, H, W]`.
-pub fn run<T: Scalar>(
-    engine: &Engine,
-    geometry: &Geometry,
-    weight: &[T],
-    dy: &[T],
-    dx: &mut [T],
-) {
+pub fn run<T: Scalar>(engine: &Engine, geometry: &Geometry, weight: &[T], dy: &[T], dx: &mut [T]) {
     let Geometry { rows, cols, .. } = geometry;
     let padding = [rows.padding[0], cols.padding[0]];
-    if geometry.spec.mode == PaddingMode::Zeros || (rows.padding == [0; 2] && cols.padding == [0; 2])
+    if geometry.spec.mode == PaddingMode::Zeros
+        || (rows.padding == [0; 2] && cols.padding == [0; 2])
     {
         let images = [geometry.batch, rows.input, cols.input];
         return write_phases(engine, geometry, images, padding, weight, dy, dx);

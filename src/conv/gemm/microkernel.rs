@@ -34,13 +34,7 @@ pub unsafe fn tile<
     operands: Operands<T>,
     out: *mut T,
 ) {
-    let Operands {
-        mut a,
-        mut b,
-        inner,
-        outer,
-        a_outer,
-    } = operands;
+    let Operands { mut a, mut b, inner, outer, a_outer } = operands;
     let (a_step, a_row) = if A_BY_ROWS { (1, S::NR) } else { (S::MR, 1) };
     let mut acc = [[simd.zero(); NV]; ROWS];
     for _ in 0..outer {

@@ -42,12 +42,7 @@ pub struct Blocking {
 
 impl Default for Blocking {
     fn default() -> Self {
-        Self {
-            depth: 256,
-            panels: 8,
-            gradient_rows: 288,
-            parallel_above: 1 << 19,
-        }
+        Self { depth: 256, panels: 8, gradient_rows: 288, parallel_above: 1 << 19 }
     }
 }
 
@@ -61,10 +56,7 @@ pub struct Engine {
 impl Engine {
     /// The best of this machine.
     pub fn new() -> Self {
-        Self {
-            isa: Isa::active(),
-            blocking: Blocking::default(),
-        }
+        Self { isa: Isa::active(), blocking: Blocking::default() }
     }
 
     /// `MR` and `NR` of the register tile.
@@ -82,11 +74,7 @@ impl Engine {
 
     /// Threads to spread `maccs` over.
     pub fn threads(&self, maccs: usize) -> usize {
-        if maccs < self.blocking.parallel_above {
-            1
-        } else {
-            rayon::current_num_threads()
-        }
+        if maccs < self.blocking.parallel_above { 1 } else { rayon::current_num_threads() }
     }
 }
 

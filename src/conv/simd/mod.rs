@@ -5,9 +5,9 @@
 //! [`Simd::fma`] or [`Simd::fma_scalar`], whatever lane or loop remainder it falls in. That is
 //! what makes results independent of how work is cut.
 
-mod portable;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -92,12 +92,60 @@ macro_rules! x86 {
 
 // 13 × 2 accumulators, 2 columns and 1 broadcast of the 32 registers; 13 rows waste least on 64,
 // 128, 256 and 512 channels.
-x86!(Avx512, f32, __m512, 16, 2, 13, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
-    _mm512_setzero_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_storeu_ps);
-x86!(Avx512, f64, __m512d, 8, 2, 13, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
-    _mm512_setzero_pd, _mm512_set1_pd, _mm512_fmadd_pd, _mm512_loadu_pd, _mm512_storeu_pd);
+x86!(
+    Avx512,
+    f32,
+    __m512,
+    16,
+    2,
+    13,
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+    _mm512_setzero_ps,
+    _mm512_set1_ps,
+    _mm512_fmadd_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps
+);
+x86!(
+    Avx512,
+    f64,
+    __m512d,
+    8,
+    2,
+    13,
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+    _mm512_setzero_pd,
+    _mm512_set1_pd,
+    _mm512_fmadd_pd,
+    _mm512_loadu_pd,
+    _mm512_storeu_pd
+);
 // 6 × 2 accumulators, 2 columns and 1 broadcast of the 16 registers.
-x86!(Avx2, f32, __m256, 8, 2, 6, [1, 2, 3, 4, 5, 6],
-    _mm256_setzero_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_storeu_ps);
-x86!(Avx2, f64, __m256d, 4, 2, 6, [1, 2, 3, 4, 5, 6],
-    _mm256_setzero_pd, _mm256_set1_pd, _mm256_fmadd_pd, _mm256_loadu_pd, _mm256_storeu_pd);
+x86!(
+    Avx2,
+    f32,
+    __m256,
+    8,
+    2,
+    6,
+    [1, 2, 3, 4, 5, 6],
+    _mm256_setzero_ps,
+    _mm256_set1_ps,
+    _mm256_fmadd_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps
+);
+x86!(
+    Avx2,
+    f64,
+    __m256d,
+    4,
+    2,
+    6,
+    [1, 2, 3, 4, 5, 6],
+    _mm256_setzero_pd,
+    _mm256_set1_pd,
+    _mm256_fmadd_pd,
+    _mm256_loadu_pd,
+    _mm256_storeu_pd
+);

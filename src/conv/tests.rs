@@ -1,0 +1,207 @@
+//! Every instruction set of this machine at block sizes forced down to 1, 2 and 3, against loops over
+//! the definitions. Small integers, so that every order of summation is exact.
+
+use std::ops::Range;
+
+use super::gemm::{Blocking, Engine};
+use super::simd::Isa;
+use super::{forward, input_gradient, kernel_gradient};
+use crate::geometry::{Geometry, Spec};
+use crate::{PaddingMode, Scalar};
+
+const OPERATION: &str = "test";
+/// What stands around an output, and must stay.
+const CANARY: f64 = 12_345.0;
+
+fn engines() -> Vec<Engine> {
+    let mut engines = Vec::new();
+    for isa in Isa::all_available() {
+        let parallel_above = usize::MAX;
+        for (depth, panels, gradient_rows) in [(1, 1, 1), (2, 3, 2), (3, 2, 3), (7, 1, 30)] {
+            let blocking = Blocking { depth, panels, gradient_rows, parallel_above };
+            engines.push(Engine { isa, blocking });
+        }
+        let blocking = Blocking { parallel_above: 0, ..Blocking::default() };
+        engines.push(Engine { isa, blocking });
+    }
+    engines
+}
+
+fn integers<T: Scalar>(len: usize, seed: usize) -> Vec<T> {
+    let number = |index: usize| ((index + seed) * 7919 % 1013 % 7) as f64 - 3.0;
+    (0..len).map(|index| T::round_from(number(index))).collect()
+}
+
+/// `(input pixel, kernel element, output pixel)` of every product of the convolution.
+fn products(geometry: &Geometry) -> Vec<[usize; 3]> {
+    let Geometry { rows, cols, spec, batch } = geometry;
+    let (n, r) = (spec.group_inputs(), spec.group_outputs());
+    let source = |position: usize, padding: usize, len: usize| {
+        let inside = position >= padding && position < padding + len;
+        inside.then(|| position - padding)
+    };
+    let mut products = Vec::new();
+    for image in 0..*batch {
+        for channel in 0..spec.out_channels {
+            for row in 0..rows.output {
+                for col in 0..cols.output {
+                    let y = ((image * spec.out_channels + channel) * rows.output + row)
+                        * cols.output
+                        + col;
+                    for input in 0..n {
+                        let plane = image * spec.in_channels + channel / r * n + input;
+                        for m in 0..rows.kernel {
+                            for k in 0..cols.kernel {
+                                let at = row * rows.stride + m * rows.dilation;
+                                let Some(at_row) = source(at, rows.padding[0], rows.input) else {
+                                    continue;
+                                };
+                                let at = col * cols.stride + k * cols.dilation;
+                                let Some(at_col) = source(at, cols.padding[0], cols.input) else {
+                                    continue;
+                                };
+                                let x = (plane * rows.input + at_row) * cols.input + at_col;
+                                let w = ((channel * n + input) * rows.kernel + m) * cols.kernel + k;
+                                products.push([x, w, y]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    products
+}
+
+/// Runs `write` on the middle of a longer slice that starts as not-a-numbers, and checks that it wrote
+/// that part, all of it and nothing else.
+fn guarded<T: Scalar>(len: usize, write: impl FnOnce(&mut [T])) -> Vec<T> {
+    const MARGIN: usize = 64;
+    let canary = T::round_from(CANARY);
+    let mut values = vec![canary; len + 2 * MARGIN];
+    let middle: Range<usize> = MARGIN..MARGIN + len;
+    values[middle.clone()].fill(T::nan());
+    write(&mut values[middle.clone()]);
+    let outside = values[..middle.start].iter().chain(&values[middle.end..]);
+    assert!(outside.copied().all(|value| value == canary));
+    values[middle].to_vec()
+}
+
+fn check<T: Scalar>(engine: &Engine, geometry: &Geometry) {
+    let spec = &geometry.spec;
+    let count = |shape: [usize; 4]| shape.iter().product::<usize>();
+    let (x_len, y_len) = (count(geometry.input_shape()), count(geometry.output_shape()));
+    let x: Vec<T> = integers(x_len, 1);
+    let weight: Vec<T> = integers(count(spec.weight_shape()), 2);
+    let bias: Vec<T> = integers(spec.out_channels, 3);
+    let dy: Vec<T> = integers(y_len, 4);
+
+    let pixels = geometry.output_pixels();
+    let mut y: Vec<T> = (0..y_len).map(|index| bias[index / pixels % spec.out_channels]).collect();
+    let mut dx = vec![T::zero(); x_len];
+    let mut dw = vec![T::zero(); weight.len()];
+    for [at_x, at_w, at_y] in products(geometry) {
+        y[at_y] += x[at_x] * weight[at_w];
+        dx[at_x] += dy[at_y] * weight[at_w];
+        dw[at_w] += dy[at_y] * x[at_x];
+    }
+
+    let what = format!("{engine:?}, {geometry:?}");
+    let got = guarded(y_len, |y| forward(engine, geometry, &x, &weight, Some(&bias), y));
+    assert!(got == y, "y: {what}");
+    let got = guarded(x_len, |dx| input_gradient(engine, geometry, &weight, &dy, dx));
+    assert!(got == dx, "dx: {what}");
+    let got = guarded(weight.len(), |dw| kernel_gradient(engine, geometry, &x, &dy, dw));
+    assert!(got == dw, "dw: {what}");
+}
+
+fn spec(channels: [usize; 2], kernel_size: [usize; 2]) -> Spec {
+    Spec {
+        in_channels: channels[0],
+        out_channels: channels[1],
+        groups: 1,
+        kernel_size,
+        stride: [1, 1],
+        dilation: [1, 1],
+        padding: [[1, 1], [1, 1]],
+        mode: PaddingMode::Zeros,
+    }
+}
+
+fn check_all(engine: &Engine, spec: &Spec, input: [usize; 3]) {
+    let [batch, rows, cols] = input;
+    let geometry = Geometry::new(OPERATION, spec, [batch, spec.in_channels, rows, cols]).unwrap();
+    check::<f32>(engine, &geometry);
+    check::<f64>(engine, &geometry);
+}
+
+#[test]
+fn sizes_around_the_register_tile() {
+    for engine in engines() {
+        let tiles = [engine.tile_size::<f32>(), engine.tile_size::<f64>()];
+        for (rows, lanes) in tiles {
+            for outputs in [1, rows - 1, rows, rows + 1, 2 * rows + 1] {
+                check_all(&engine, &spec([2, outputs], [3, 3]), [2, 3, 5]);
+            }
+            // One row of pixels, of a panel more or less one; then panels that cross images.
+            for cols in [1, lanes - 1, lanes, lanes + 1, 2 * lanes + 1] {
+                check_all(&engine, &spec([2, 3], [3, 3]), [1, 1, cols]);
+                check_all(&engine, &spec([1, 2], [2, 2]), [3, 2, cols]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_layer() {
+    for engine in engines() {
+        let base = spec([6, 4], [3, 3]);
+        let specs = [
+            base,
+            Spec { stride: [2, 3], ..base },
+            Spec { stride: [3, 2], padding: [[0, 2], [2, 1]], ..base },
+            Spec { stride: [5, 5], kernel_size: [2, 3], ..base },
+            Spec { dilation: [2, 3], padding: [[3, 2], [2, 4]], ..base },
+            Spec { dilation: [2, 2], stride: [2, 2], padding: [[2, 2]; 2], ..base },
+            Spec { dilation: [3, 2], stride: [2, 3], padding: [[3, 0], [1, 5]], ..base },
+            Spec { groups: 2, ..base },
+            Spec { groups: 2, stride: [2, 1], ..base },
+            Spec { groups: 6, out_channels: 6, ..base },
+            Spec { groups: 6, out_channels: 12, stride: [2, 2], ..base },
+            Spec { groups: 6, out_channels: 6, dilation: [2, 1], stride: [1, 2], ..base },
+            Spec { kernel_size: [1, 1], padding: [[0; 2]; 2], ..base },
+            Spec { kernel_size: [1, 1], padding: [[0; 2]; 2], stride: [2, 2], ..base },
+            Spec { kernel_size: [1, 1], padding: [[1, 0], [2, 1]], ..base },
+            Spec { kernel_size: [5, 1], padding: [[4, 4], [0, 0]], ..base },
+            Spec { kernel_size: [1, 4], padding: [[0, 0], [3, 1]], ..base },
+        ];
+        for spec in specs {
+            for input in [[1, 5, 7], [3, 8, 6], [2, 7, 40]] {
+                check_all(&engine, &spec, input);
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_longer_than_a_block() {
+    for isa in Isa::all_available() {
+        let engine = Engine { isa, blocking: Blocking::default() };
+        check_all(&engine, &spec([61, 15], [3, 3]), [2, 6, 9]);
+        check_all(
+            &engine,
+            &Spec { groups: 61, out_channels: 61, ..spec([61, 61], [3, 3]) },
+            [2, 20, 19],
+        );
+    }
+}
+
+#[test]
+fn nothing_in_nothing_out() {
+    let engine = Engine::new();
+    for groups in [1, 2] {
+        let spec = Spec { groups, ..spec([2, 2], [3, 3]) };
+        check_all(&engine, &spec, [0, 4, 4]);
+        check_all(&engine, &Spec { padding: [[2, 1], [1, 1]], ..spec }, [2, 0, 4]);
+    }
+}

@@ -18,7 +18,7 @@ use crate::Scalar;
 use crate::compose::{Composer, LANES};
 use crate::conv::for_each_chunk;
 use crate::conv::gemm::Engine;
-use crate::conv::gemm::source::{Columns, TapAxis, runs};
+use crate::conv::gemm::source::{Columns, PanelPlan, TapAxis, runs};
 use crate::conv::simd::{Kernel, Simd};
 use crate::geometry::Geometry;
 
@@ -214,16 +214,18 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
         let Self { feature, y, .. } = self;
         let Composer { taps, d_mul, group_inputs, .. } = *feature.composer;
         let pixels = feature.geometry.output_pixels();
+        let mut plan = PanelPlan::default();
         let mut patch = vec![[T::zero(); LANES]; taps];
         let mut features = vec![[T::zero(); LANES]; group_inputs * d_mul];
         for start in (0..pixels).step_by(LANES) {
             let strip = start..pixels.min(start + LANES);
             let image_start = self.image * pixels;
             let image_pixels = image_start + strip.start..image_start + strip.end;
+            self.columns.plan(simd, image_pixels, LANES, &mut plan);
             for (input, features) in features.chunks_exact_mut(d_mul).enumerate() {
                 let depth = input * taps..(input + 1) * taps;
                 let flat = patch.as_flattened_mut();
-                self.columns.pack(depth, image_pixels.clone(), LANES, flat);
+                self.columns.pack(simd, &plan, depth, LANES, flat);
                 let channel = self.columns.first_channel + input;
                 transposed_product(simd, feature.depthwise(channel), &patch, features);
             }
@@ -267,6 +269,7 @@ impl<T: Scalar> Kernel<T> for Backward<'_, '_, T> {
         let (group, input) = (self.channel / group_inputs, self.channel % group_inputs);
         let first_output = group * group_outputs;
         let zero = [T::zero(); LANES];
+        let mut plan = PanelPlan::default();
         let mut patch = vec![zero; taps];
         let mut features = vec![zero; d_mul];
         let mut dfeatures = vec![zero; d_mul];
@@ -278,7 +281,8 @@ impl<T: Scalar> Kernel<T> for Backward<'_, '_, T> {
                 let strip = start..pixels.min(start + LANES);
                 let image_pixels = image * pixels + strip.start..image * pixels + strip.end;
                 let flat = patch.as_flattened_mut();
-                self.columns.pack(0..taps, image_pixels.clone(), LANES, flat);
+                self.columns.plan(simd, image_pixels, LANES, &mut plan);
+                self.columns.pack(simd, &plan, 0..taps, LANES, flat);
                 transposed_product(simd, d, &patch, &mut features);
                 dfeatures.fill(zero);
                 for (index, sums) in dw_sums.chunks_exact_mut(d_mul).enumerate() {

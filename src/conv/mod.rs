@@ -3,9 +3,10 @@
 //! The functions below are the one seam of the engine: a [`Geometry`] and contiguous slices in,
 //! contiguous slices out. Every slice has the length that the geometry gives.
 
-mod depthwise;
+mod direct;
 pub(crate) mod gemm;
 mod layer;
+mod lines;
 mod shared;
 pub(crate) mod simd;
 #[cfg(test)]
@@ -18,7 +19,7 @@ use rayon::prelude::*;
 use crate::Scalar;
 use crate::geometry::Geometry;
 use gemm::Engine;
-use gemm::correlate::{self, Correlation, KernelView, PackedKernel, Target};
+use gemm::correlate::{Correlation, KernelView, PackedKernel, Target};
 use gemm::source::TapAxis;
 use shared::Shared;
 
@@ -32,9 +33,6 @@ pub(crate) fn forward<T: Scalar>(
     y: &mut [T],
 ) {
     let spec = &geometry.spec;
-    if is_depthwise(geometry) {
-        return depthwise::forward(engine, geometry, x, weight, bias, y);
-    }
     let correlation = Correlation {
         batch: geometry.batch,
         groups: spec.groups,
@@ -55,8 +53,23 @@ pub(crate) fn forward<T: Scalar>(
         channel_stride: spec.taps(),
         taps: (0..spec.taps()).collect(),
     };
-    let kernel = PackedKernel::new(engine, &correlation, &view);
-    correlate::run(engine, &correlation, &kernel, x, bias, &Shared::new(y));
+    correlate(engine, &correlation, &view, x, bias, &Shared::new(y));
+}
+
+/// Computes a correlation by the path that suits its channels.
+fn correlate<T: Scalar>(
+    engine: &Engine,
+    correlation: &Correlation,
+    kernel: &KernelView<T>,
+    x: &[T],
+    bias: Option<&[T]>,
+    y: &Shared<T>,
+) {
+    if direct::suits(correlation.group_channels) {
+        return direct::correlate(engine, correlation, kernel, x, bias, y);
+    }
+    let packed = PackedKernel::new(engine, correlation, kernel);
+    gemm::correlate::run(engine, correlation, &packed, x, bias, y);
 }
 
 /// Writes the gradient of `x`.
@@ -70,9 +83,6 @@ pub(crate) fn input_gradient<T: Scalar>(
     if dx.is_empty() {
         return;
     }
-    if is_depthwise(geometry) {
-        return depthwise::input_gradient(engine, geometry, weight, dy, dx);
-    }
     gemm::input_gradient::run(engine, geometry, weight, dy, dx);
 }
 
@@ -84,8 +94,8 @@ pub(crate) fn kernel_gradient<T: Scalar>(
     dy: &[T],
     dw: &mut [T],
 ) {
-    if is_depthwise(geometry) {
-        return depthwise::kernel_gradient(engine, geometry, x, dy, dw);
+    if direct::suits([geometry.spec.group_inputs(), geometry.spec.group_outputs()]) {
+        return direct::kernel_gradient(engine, geometry, x, dy, dw);
     }
     gemm::kernel_gradient::run(engine, geometry, x, dy, dw);
 }
@@ -105,10 +115,6 @@ pub(crate) fn bias_gradient<T: Scalar>(geometry: &Geometry, dy: &[T], db: &mut [
         }
         *db = sums.iter().fold(T::zero(), |total, &sum| total + sum);
     }
-}
-
-fn is_depthwise(geometry: &Geometry) -> bool {
-    geometry.spec.group_inputs() == 1 && geometry.spec.groups > 1
 }
 
 /// Calls `f` with the index and the elements of each chunk, on one thread or on all.

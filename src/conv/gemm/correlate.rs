@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::microkernel::Operands;
-use super::source::{Columns, TapAxis, runs};
+use super::source::{Columns, PanelPlan, TapAxis, runs};
 use super::{Engine, cut};
 use crate::Scalar;
 use crate::conv::shared::Shared;
@@ -52,9 +52,18 @@ pub struct PackedKernel<T> {
 }
 
 impl<T: Scalar> PackedKernel<T> {
+    /// Packs for the register tile.
     pub fn new(engine: &Engine, correlation: &Correlation, kernel: &KernelView<T>) -> Self {
+        Self::with_panels(engine.tile_size::<T>().0, correlation, kernel)
+    }
+
+    /// Packs panels of `panel_rows` rows.
+    pub fn with_panels(
+        panel_rows: usize,
+        correlation: &Correlation,
+        kernel: &KernelView<T>,
+    ) -> Self {
         let [channels, rows] = correlation.group_channels;
-        let (panel_rows, _) = engine.tile_size::<T>();
         let depth = channels * kernel.taps.len();
         let panels = rows.div_ceil(panel_rows);
         let panel_len = depth * panel_rows;
@@ -79,12 +88,20 @@ impl<T: Scalar> PackedKernel<T> {
         Self { data, panels, depth, panel_rows }
     }
 
-    /// Rows `depth` of the sum of one panel of a group.
-    fn panel(&self, group: usize, panel: usize, depth: Range<usize>) -> &[T] {
+    /// Steps of the sum.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Steps `depth` of the sum of one panel of a group.
+    pub fn panel(&self, group: usize, panel: usize, depth: Range<usize>) -> &[T] {
         let start = (group * self.panels + panel) * self.depth;
         &self.data[(start + depth.start) * self.panel_rows..(start + depth.end) * self.panel_rows]
     }
 }
+
+/// No register tile has more rows.
+const MOST_ROWS: usize = 16;
 
 /// One piece of work: it owns its pixels of its output channels.
 #[derive(Clone)]
@@ -192,13 +209,20 @@ impl<T: Scalar> Kernel<T> for TaskKernel<'_, T> {
         let mut tile = vec![T::zero(); S::MR * S::NR];
         let panel_pixels = |panel: usize| panel * S::NR..((panel + 1) * S::NR).min(job.pixels);
 
+        let plans = task.pixels.clone().map(|panel| {
+            let mut plan = PanelPlan::default();
+            columns.plan(simd, panel_pixels(panel), S::NR, &mut plan);
+            plan
+        });
+        let plans: Vec<_> = plans.collect();
+
         let mut start = 0;
         loop {
             let depth = start..kernel.depth.min(start + block_depth);
             let panel_len = depth.len() * S::NR;
-            for (index, panel) in task.pixels.clone().enumerate() {
+            for (index, plan) in plans.iter().enumerate() {
                 let target = &mut panels[index * panel_len..][..panel_len];
-                columns.pack(depth.clone(), panel_pixels(panel), S::NR, target);
+                columns.pack(simd, plan, depth.clone(), S::NR, target);
             }
             for (index, panel) in task.pixels.clone().enumerate() {
                 let b = &panels[index * panel_len..][..panel_len];
@@ -219,7 +243,7 @@ impl<T: Scalar> Kernel<T> for TaskKernel<'_, T> {
                     unsafe { simd.tile::<false>(rows, operands, tile.as_mut_ptr()) };
                     let channel = task.group * group_out + first;
                     let replace = start == 0;
-                    job.write::<S>(&tile, channel..channel + rows, panel_pixels(panel), replace);
+                    job.write(simd, &tile, channel..channel + rows, panel_pixels(panel), replace);
                 }
             }
             start = depth.end;
@@ -235,31 +259,50 @@ impl<T: Scalar> Job<'_, T> {
     #[inline(always)]
     fn write<S: Simd<T>>(
         &self,
+        simd: S,
         tile: &[T],
         channels: Range<usize>,
         pixels: Range<usize>,
         replace: bool,
     ) {
         let Correlation { rows, cols, target, .. } = self.correlation;
-        let [_, out_channels] = self.channels;
-        let [height, width] = target.plane;
-        let step = target.step[1];
+        let ([height, width], step) = (target.plane, target.step[1]);
+        let plane = height * width;
+        let zero = [T::zero(); MOST_ROWS];
+        let bias = match self.bias {
+            Some(bias) if replace => &bias[channels.clone()],
+            _ => &zero[..channels.len()],
+        };
         for run in runs(pixels, rows.output, cols.output) {
             let row = target.origin[0] + run.row * target.step[0];
-            let col = target.origin[1] + run.col * step;
-            for (channel, values) in channels.clone().zip(tile.chunks_exact(S::NR)) {
-                let values = &values[run.lane..run.lane + run.len];
-                let start = ((run.image * out_channels + channel) * height + row) * width + col;
-                // SAFETY: no other task has these pixels of this channel, and where `step` leaves
-                // gaps, nothing touches those during this product.
-                let pixels = unsafe { self.y.part(start, (run.len - 1) * step + 1) };
-                if replace {
-                    let bias = self.bias.map_or(T::zero(), |bias| bias[channel]);
-                    let pixels = pixels.iter_mut().step_by(step);
-                    pixels.zip(values).for_each(|(pixel, &value)| *pixel = bias + value);
-                } else {
-                    let pixels = pixels.iter_mut().step_by(step);
-                    pixels.zip(values).for_each(|(pixel, &value)| *pixel += value);
+            let first = (run.image * self.channels[1] + channels.start) * plane
+                + row * width
+                + target.origin[1]
+                + run.col * step;
+            for start in (0..run.len).step_by(S::LANES) {
+                let len = S::LANES.min(run.len - start);
+                let mask = simd.mask(0..len);
+                let tile = tile[run.lane + start..].chunks(S::NR);
+                for (index, (tile, &bias)) in tile.zip(bias).enumerate() {
+                    let at = first + index * plane + start * step;
+                    // SAFETY: no other task has these pixels of this channel, and where `step` leaves
+                    // gaps, nothing touches those during this product. The mask has a lane for each
+                    // pixel.
+                    unsafe {
+                        let pixels = self.y.part(at, (len - 1) * step + 1);
+                        if step == 1 {
+                            let sum = simd.load_masked(tile[..len].as_ptr(), mask);
+                            let before = match replace {
+                                true => simd.splat(bias),
+                                false => simd.load_masked(pixels.as_ptr(), mask),
+                            };
+                            simd.store_masked(pixels.as_mut_ptr(), mask, simd.add(before, sum));
+                        } else {
+                            for (pixel, &sum) in pixels.iter_mut().step_by(step).zip(tile) {
+                                *pixel = if replace { bias } else { *pixel } + sum;
+                            }
+                        }
+                    }
                 }
             }
         }

@@ -5,9 +5,9 @@
 //! 1, and writes every `s`-th pixel of `dx`: nothing is scattered and no zero is multiplied.
 
 use super::Engine;
-use super::correlate::{self, Correlation, KernelView, PackedKernel, Target};
+use super::correlate::{Correlation, KernelView, Target};
 use super::source::TapAxis;
-use crate::conv::shared::Shared;
+use crate::conv::{self, shared::Shared};
 use crate::geometry::{Axis, Geometry};
 use crate::{PaddingMode, Scalar};
 
@@ -82,8 +82,7 @@ fn write_phases<T: Scalar>(
                 channel_stride: group_in * taps,
                 taps: row_phase.taps.iter().flat_map(col_taps).collect(),
             };
-            let kernel = PackedKernel::new(engine, &correlation, &view);
-            correlate::run(engine, &correlation, &kernel, dy, None, &dx);
+            conv::correlate(engine, &correlation, &view, dy, None, &dx);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::microkernel::Operands;
-use super::source::{Columns, TapAxis};
+use super::source::{Columns, PanelPlan, TapAxis};
 use super::{Engine, cut};
 use crate::Scalar;
 use crate::conv::shared::Shared;
@@ -124,13 +124,15 @@ impl<T: Scalar> Kernel<T> for TaskKernel<'_, T> {
         scratch.sums.clear();
         scratch.sums.resize(rows * sums_width, T::zero());
 
+        let mut plan = PanelPlan::default();
         for first in (0..panels).step_by(block.max(1)) {
             let block = block.min(panels - first);
             for index in 0..block {
                 let start = (first + index) * S::NR;
                 let pixels = start..pixels.min(start + S::NR);
                 let panel = &mut scratch.columns[index * rows * S::NR..];
-                columns.pack(task.rows.clone(), pixels, S::NR, panel);
+                columns.plan(simd, pixels, S::NR, &mut plan);
+                columns.pack(simd, &plan, task.rows.clone(), S::NR, panel);
             }
             let start = first * S::NR;
             let block_pixels = start..pixels.min(start + block * S::NR);

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use crate::PaddingMode;
+use crate::conv::simd::Simd;
 use crate::geometry::Axis;
+use crate::{PaddingMode, Scalar};
 
 /// How one axis of a source image is read: output position `o` reads position
 /// `o · step + offsets[tap]` of `input` pixels, continued past the border by `mode`.
@@ -93,7 +94,7 @@ pub struct Columns<'a, T> {
     pub cols: &'a TapAxis,
 }
 
-impl<T: Copy + num_traits::Zero> Columns<'_, T> {
+impl<T: Scalar> Columns<'_, T> {
     /// Taps of the kernel.
     pub fn taps(&self) -> usize {
         self.rows.offsets.len() * self.cols.offsets.len()
@@ -104,75 +105,157 @@ impl<T: Copy + num_traits::Zero> Columns<'_, T> {
         self.group_channels * self.taps()
     }
 
-    /// Writes rows `depth` of `pixels` into `panel`, `[depth, width]`, and zeros past the pixels.
-    pub fn pack(&self, depth: Range<usize>, pixels: Range<usize>, width: usize, panel: &mut [T]) {
-        let panel = &mut panel[..depth.len() * width];
-        let lanes = pixels.len();
-        if lanes < width {
-            for row in panel.chunks_exact_mut(width) {
-                row[lanes..].fill(T::zero());
+    /// How `pixels` are read into panels of `width` columns, a whole number of registers.
+    pub fn plan<S: Simd<T>>(
+        &self,
+        simd: S,
+        pixels: Range<usize>,
+        width: usize,
+        plan: &mut PanelPlan<S::Mask, S::EvenMask>,
+    ) {
+        let Self { rows, cols, .. } = *self;
+        plan.clear();
+        let plane = rows.input * cols.input;
+        let image_len = self.channels * plane;
+        plan.runs.extend(runs(pixels, rows.output, cols.output));
+        let by_register = cols.step <= 2;
+        for tap in 0..self.taps() {
+            let (row_tap, col_tap) = (tap / cols.offsets.len(), tap % cols.offsets.len());
+            for first in (0..width).step_by(S::LANES) {
+                for run in &plan.runs {
+                    let Some(row) = rows.source(run.row, row_tap) else { continue };
+                    let line = run.image * image_len + row * cols.input;
+                    let lane = |output: usize| run.lane + output - run.col;
+                    let outputs = run.col..run.col + run.len;
+                    let inside = cols.interior(outputs.clone(), col_tap);
+                    let register = first..first + S::LANES;
+                    let lanes = lane(inside.start).max(first)..lane(inside.end).min(register.end);
+                    if by_register && !lanes.is_empty() {
+                        // Where the register's first lane would read; that may be outside the image.
+                        let output = (run.col + first) as isize - run.lane as isize;
+                        let col = output * cols.step as isize + cols.offsets[col_tap];
+                        let lanes = lanes.start - first..lanes.end - first;
+                        plan.pieces.push(Piece {
+                            offset: line as isize + col,
+                            mask: simd.mask(lanes.clone()),
+                            even_mask: simd.even_mask(lanes),
+                        });
+                    }
+                    let single = if by_register { inside } else { outputs.start..outputs.start };
+                    if cols.mode == PaddingMode::Zeros && by_register {
+                        continue;
+                    }
+                    for output in (outputs.start..single.start).chain(single.end..outputs.end) {
+                        if register.contains(&lane(output))
+                            && let Some(col) = cols.source(output, col_tap)
+                        {
+                            plan.singles.push((lane(output), line + col));
+                        }
+                    }
+                }
+                plan.piece_ends.push(plan.pieces.len());
             }
-        }
-        for run in runs(pixels, self.rows.output, self.cols.output) {
-            self.pack_run(depth.clone(), run, width, panel);
+            plan.single_ends.push(plan.singles.len());
         }
     }
 
-    fn pack_run(&self, depth: Range<usize>, run: Run, width: usize, panel: &mut [T]) {
+    /// Writes rows `depth` of the planned pixels into `panel`, `[depth, width]`, and zeros past the
+    /// pixels.
+    #[inline(always)]
+    pub fn pack<S: Simd<T>>(
+        &self,
+        simd: S,
+        plan: &PanelPlan<S::Mask, S::EvenMask>,
+        depth: Range<usize>,
+        width: usize,
+        panel: &mut [T],
+    ) {
         let taps = self.taps();
         let plane = self.rows.input * self.cols.input;
-        let outputs = run.col..run.col + run.len;
-        let image = (run.image * self.channels + self.first_channel) * plane;
-        for tap in 0..taps {
-            let (row_tap, col_tap) = (tap / self.cols.offsets.len(), tap % self.cols.offsets.len());
-            // Channels whose row of the matrix at this tap lies in `depth`.
-            let first = (depth.start.saturating_sub(tap)).div_ceil(taps);
-            let end = depth.end.saturating_sub(tap).div_ceil(taps);
-            let row = self.rows.source(run.row, row_tap);
-            let interior = self.cols.interior(outputs.clone(), col_tap);
-            for channel in first..end {
-                let lane = (channel * taps + tap - depth.start) * width + run.lane;
-                let target = &mut panel[lane..lane + run.len];
-                let Some(row) = row else {
-                    target.fill(T::zero());
-                    continue;
-                };
-                let start = image + channel * plane + row * self.cols.input;
-                let line = &self.x[start..start + self.cols.input];
-                self.gather(line, outputs.clone(), interior.clone(), col_tap, target);
+        let registers = width / S::LANES;
+        assert!(depth.end <= self.depth() && plan.piece_ends.len() == taps * registers);
+        assert!(width == registers * S::LANES);
+        let even = self.cols.step == 2;
+        let (mut channel, mut tap) = (depth.start / taps, depth.start % taps);
+        for row in panel[..depth.len() * width].chunks_exact_mut(width) {
+            let base = (self.first_channel + channel) * plane;
+            let source = self.x.as_ptr().wrapping_add(base);
+            let ends = &plan.piece_ends[tap * registers..][..registers];
+            let mut piece = match tap {
+                0 => 0,
+                _ => plan.piece_ends[tap * registers - 1],
+            };
+            for (&end, target) in ends.iter().zip(row.chunks_exact_mut(S::LANES)) {
+                let mut vector = simd.zero();
+                for (index, piece) in plan.pieces[piece..end].iter().enumerate() {
+                    let source = source.wrapping_offset(piece.offset);
+                    // SAFETY: the lanes of a piece's mask read pixels of a row of this channel.
+                    let part = unsafe {
+                        if even {
+                            simd.load_even(source, piece.even_mask)
+                        } else {
+                            simd.load_masked(source, piece.mask)
+                        }
+                    };
+                    vector = if index == 0 { part } else { simd.add(vector, part) };
+                }
+                // SAFETY: `target` has LANES elements.
+                unsafe { simd.store(target.as_mut_ptr(), vector) };
+                piece = end;
+            }
+            if !plan.singles.is_empty() {
+                let first = if tap == 0 { 0 } else { plan.single_ends[tap - 1] };
+                for &(lane, offset) in &plan.singles[first..plan.single_ends[tap]] {
+                    row[lane] = self.x[base + offset];
+                }
+            }
+            tap += 1;
+            if tap == taps {
+                (channel, tap) = (channel + 1, 0);
             }
         }
     }
+}
 
-    /// Reads `outputs` of one image row through `tap`.
-    #[inline]
-    fn gather(
-        &self,
-        line: &[T],
-        outputs: Range<usize>,
-        interior: Range<usize>,
-        tap: usize,
-        target: &mut [T],
-    ) {
-        let cols = self.cols;
-        let border = |output| cols.source(output, tap).map_or(T::zero(), |at| line[at]);
-        let (near, rest) = target.split_at_mut(interior.start - outputs.start);
-        let (inside, far) = rest.split_at_mut(interior.len());
-        for (value, output) in near.iter_mut().zip(outputs.start..) {
-            *value = border(output);
+/// How the pixels of one panel are read, the same for every channel.
+pub struct PanelPlan<M, E> {
+    runs: Vec<Run>,
+    /// By tap, then by register, then by run.
+    pieces: Vec<Piece<M, E>>,
+    piece_ends: Vec<usize>,
+    /// By tap, the lanes that are read one by one: those past the border of an image that isn't
+    /// continued with zeros, or all for a step that has no instruction; and where, from the
+    /// first pixel of the channel in the first image.
+    singles: Vec<(usize, usize)>,
+    single_ends: Vec<usize>,
+}
+
+/// The part of a register that one run fills: where its first lane would read, from the first pixel of
+/// the channel in the first image, and the lanes that do.
+struct Piece<M, E> {
+    offset: isize,
+    mask: M,
+    even_mask: E,
+}
+
+impl<M, E> Default for PanelPlan<M, E> {
+    fn default() -> Self {
+        Self {
+            runs: Vec::new(),
+            pieces: Vec::new(),
+            piece_ends: Vec::new(),
+            singles: Vec::new(),
+            single_ends: Vec::new(),
         }
-        for (value, output) in far.iter_mut().zip(interior.end..) {
-            *value = border(output);
-        }
-        if interior.is_empty() {
-            return;
-        }
-        let first = ((interior.start * cols.step) as isize + cols.offsets[tap]) as usize;
-        if cols.step == 1 {
-            inside.copy_from_slice(&line[first..first + interior.len()]);
-        } else {
-            let pixels = line[first..].iter().step_by(cols.step);
-            inside.iter_mut().zip(pixels).for_each(|(value, &pixel)| *value = pixel);
-        }
+    }
+}
+
+impl<M, E> PanelPlan<M, E> {
+    fn clear(&mut self) {
+        self.runs.clear();
+        self.pieces.clear();
+        self.piece_ends.clear();
+        self.singles.clear();
+        self.single_ends.clear();
     }
 }

@@ -11,6 +11,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// A vector instruction set for elements of type `T`. Holding a value is the proof that this
@@ -18,6 +19,10 @@ use std::sync::OnceLock;
 pub trait Simd<T: Copy>: Copy {
     /// A vector register.
     type Vector: Copy;
+    /// Some consecutive lanes of a register.
+    type Mask: Copy;
+    /// As [`Simd::Mask`], for reading every second element.
+    type EvenMask: Copy;
     /// Elements in a register.
     const LANES: usize;
     /// Rows of the register tile of the matrix product.
@@ -44,6 +49,31 @@ pub trait Simd<T: Copy>: Copy {
     /// # Safety
     /// `target` must be valid for writing `LANES` elements; no alignment is needed.
     unsafe fn store(self, target: *mut T, vector: Self::Vector);
+
+    /// The lanes `lanes` of a register.
+    fn mask(self, lanes: Range<usize>) -> Self::Mask;
+    /// Reads the elements of the lanes `mask` from `source` plus the lane; zero in other lanes.
+    ///
+    /// # Safety
+    /// `source` plus the lane must be valid for reading for each lane of `mask`; nothing else is
+    /// touched, and `source` itself may point anywhere.
+    unsafe fn load_masked(self, source: *const T, mask: Self::Mask) -> Self::Vector;
+    /// The lanes `lanes` of a register, for [`Simd::load_even`].
+    fn even_mask(self, lanes: Range<usize>) -> Self::EvenMask;
+    /// As [`Simd::load_masked`], from `source` plus twice the lane.
+    ///
+    /// # Safety
+    /// `source` plus twice the lane must be valid for reading for each lane of `mask`; nothing else
+    /// is touched.
+    unsafe fn load_even(self, source: *const T, mask: Self::EvenMask) -> Self::Vector;
+    /// Writes the lanes `mask` to `target` plus the lane.
+    ///
+    /// # Safety
+    /// `target` plus the lane must be valid for writing for each lane of `mask`; nothing else is
+    /// touched.
+    unsafe fn store_masked(self, target: *mut T, mask: Self::Mask, vector: Self::Vector);
+    /// `a + b` in each lane.
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
     /// The register tile, [`super::gemm::microkernel::tile`], with this instruction set's sizes.
     ///
@@ -165,6 +195,72 @@ macro_rules! tile_by_rows {
     };
 }
 use tile_by_rows;
+
+/// Writes the reading of every second element, one at a time.
+macro_rules! even_lane_by_lane {
+    ($t:ty) => {
+        type EvenMask = (u8, u8);
+
+        #[inline(always)]
+        fn even_mask(self, lanes: std::ops::Range<usize>) -> Self::EvenMask {
+            (lanes.start as u8, lanes.end as u8)
+        }
+
+        #[inline(always)]
+        unsafe fn load_even(self, source: *const $t, (start, end): Self::EvenMask) -> Self::Vector {
+            let mut lanes = [0.0; <Self as Simd<$t>>::LANES];
+            for lane in usize::from(start)..usize::from(end) {
+                // SAFETY: the caller promises that each lane of the mask is readable.
+                lanes[lane] = unsafe { *source.wrapping_add(2 * lane) };
+            }
+            // SAFETY: `lanes` has LANES elements.
+            unsafe { self.load(lanes.as_ptr()) }
+        }
+    };
+}
+use even_lane_by_lane;
+
+/// Writes the masked operations of [`Simd`] for masks that are ranges of lanes, one element at a time.
+macro_rules! lane_by_lane {
+    ($t:ty) => {
+        type Mask = (u8, u8);
+
+        #[inline(always)]
+        fn mask(self, lanes: std::ops::Range<usize>) -> Self::Mask {
+            (lanes.start as u8, lanes.end as u8)
+        }
+
+        even_lane_by_lane!($t);
+
+        #[inline(always)]
+        unsafe fn load_masked(self, source: *const $t, (start, end): Self::Mask) -> Self::Vector {
+            let mut lanes = [0.0; <Self as Simd<$t>>::LANES];
+            for lane in usize::from(start)..usize::from(end) {
+                // SAFETY: the caller promises that each lane of the mask is readable.
+                lanes[lane] = unsafe { *source.wrapping_add(lane) };
+            }
+            // SAFETY: `lanes` has LANES elements.
+            unsafe { self.load(lanes.as_ptr()) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_masked(
+            self,
+            target: *mut $t,
+            (start, end): Self::Mask,
+            vector: Self::Vector,
+        ) {
+            let mut lanes = [0.0; <Self as Simd<$t>>::LANES];
+            // SAFETY: `lanes` has LANES elements.
+            unsafe { self.store(lanes.as_mut_ptr(), vector) };
+            for lane in usize::from(start)..usize::from(end) {
+                // SAFETY: the caller promises that each lane of the mask is writable.
+                unsafe { *target.wrapping_add(lane) = lanes[lane] };
+            }
+        }
+    };
+}
+use lane_by_lane;
 
 /// Writes [`Element`] for a type: a function with the instructions enabled for each set.
 macro_rules! dispatch {

@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{Simd, tile_by_rows};
+use super::{Simd, even_lane_by_lane, lane_by_lane, tile_by_rows};
 
 #[derive(Clone, Copy)]
 pub struct Neon(());
@@ -14,7 +14,7 @@ impl Neon {
 }
 
 macro_rules! neon {
-    ($t:ty, $vector:ty, $lanes:literal, $splat:ident, $fma:ident, $load:ident, $store:ident) => {
+    ($t:ty, $vector:ty, $lanes:literal, $splat:ident, $fma:ident, $load:ident, $store:ident, $add:ident) => {
         impl Simd<$t> for Neon {
             type Vector = $vector;
             const LANES: usize = $lanes;
@@ -56,9 +56,16 @@ macro_rules! neon {
                 unsafe { $store(target, vector) }
             }
 
+            #[inline(always)]
+            fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+                // SAFETY: every AArch64 target of this crate has NEON.
+                unsafe { $add(a, b) }
+            }
+
+            lane_by_lane!($t);
             tile_by_rows!($t, 4, [1, 2, 3, 4, 5, 6]);
         }
     };
 }
-neon!(f32, float32x4_t, 4, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32);
-neon!(f64, float64x2_t, 2, vdupq_n_f64, vfmaq_f64, vld1q_f64, vst1q_f64);
+neon!(f32, float32x4_t, 4, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32, vaddq_f32);
+neon!(f64, float64x2_t, 2, vdupq_n_f64, vfmaq_f64, vld1q_f64, vst1q_f64, vaddq_f64);

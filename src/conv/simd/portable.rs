@@ -1,7 +1,7 @@
 //! Plain Rust: arrays that the compiler may vectorize. Multiply and add round separately, since
 //! a fused operation without hardware is a slow library call.
 
-use super::{Simd, tile_by_rows};
+use super::{Simd, even_lane_by_lane, lane_by_lane, tile_by_rows};
 
 #[derive(Clone, Copy)]
 pub struct Portable;
@@ -47,6 +47,12 @@ macro_rules! portable {
                 unsafe { *target.cast() = vector }
             }
 
+            #[inline(always)]
+            fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+                std::array::from_fn(|lane| a[lane] + b[lane])
+            }
+
+            lane_by_lane!($t);
             tile_by_rows!($t, 1, [1, 2, 3, 4]);
         }
     };

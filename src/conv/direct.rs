@@ -43,7 +43,7 @@ pub fn correlate<T: Scalar>(
 ) {
     let Correlation { batch, groups, rows, cols, .. } = correlation;
     let [sources, targets] = correlation.group_channels;
-    let kernel = PackedKernel::with_panels(targets, correlation, kernel);
+    let kernel = PackedKernel::with_panels(1, targets, correlation, kernel);
     let maccs =
         (batch * groups * targets).saturating_mul(rows.output * cols.output * kernel.depth());
     let threads = engine.threads(maccs);

@@ -65,6 +65,8 @@ fn correlate<T: Scalar>(
     bias: Option<&[T]>,
     y: &Shared<T>,
 ) {
+    let flat = correlation.flattened();
+    let correlation = flat.as_ref().unwrap_or(correlation);
     if direct::suits(correlation.group_channels) {
         return direct::correlate(engine, correlation, kernel, x, bias, y);
     }

@@ -8,6 +8,7 @@ use super::microkernel::Operands;
 use super::source::{Columns, PanelPlan, TapAxis, runs};
 use super::{Engine, cut};
 use crate::Scalar;
+use crate::conv::for_each_chunk;
 use crate::conv::shared::Shared;
 use crate::conv::simd::{Kernel, Simd};
 
@@ -22,6 +23,28 @@ pub struct Correlation {
     pub rows: TapAxis,
     pub cols: TapAxis,
     pub target: Target,
+}
+
+impl Correlation {
+    /// The same with each image as one long row, if every pixel of the target is made of the one
+    /// pixel of the source in its place.
+    pub fn flattened(&self) -> Option<Self> {
+        let Self { rows, cols, target, .. } = self;
+        let in_place =
+            |axis: &TapAxis| axis.step == 1 && axis.offsets == [0] && axis.input == axis.output;
+        let same = in_place(rows)
+            && in_place(cols)
+            && target.plane == [rows.output, cols.output]
+            && target.step == [1, 1];
+        let pixels = rows.output * cols.output;
+        let axis = |pixels| TapAxis { input: pixels, output: pixels, ..rows.clone() };
+        same.then(|| Self {
+            rows: axis(1),
+            cols: axis(pixels),
+            target: Target { plane: [1, pixels], origin: [0, 0], step: [1, 1] },
+            ..*self
+        })
+    }
 }
 
 /// Where output pixel `(row, col)` is written in each plane of the target:
@@ -54,11 +77,15 @@ pub struct PackedKernel<T> {
 impl<T: Scalar> PackedKernel<T> {
     /// Packs for the register tile.
     pub fn new(engine: &Engine, correlation: &Correlation, kernel: &KernelView<T>) -> Self {
-        Self::with_panels(engine.tile_size::<T>().0, correlation, kernel)
+        let [channels, rows] = correlation.group_channels;
+        let elements = correlation.groups * rows * channels * kernel.taps.len();
+        let threads = engine.threads(elements * PACKED_PER_ELEMENT);
+        Self::with_panels(threads, engine.tile_size::<T>().0, correlation, kernel)
     }
 
     /// Packs panels of `panel_rows` rows.
     pub fn with_panels(
+        threads: usize,
         panel_rows: usize,
         correlation: &Correlation,
         kernel: &KernelView<T>,
@@ -68,23 +95,21 @@ impl<T: Scalar> PackedKernel<T> {
         let panels = rows.div_ceil(panel_rows);
         let panel_len = depth * panel_rows;
         let mut data = vec![T::zero(); correlation.groups * panels * panel_len];
+        // Step by step, so that the panel is written in order.
         let pack = |index: usize, panel: &mut [T]| {
             let (group, first) = (index / panels, index % panels * panel_rows);
-            for row in first..rows.min(first + panel_rows) {
-                let row_start = group * kernel.group + row * kernel.row_stride;
-                let mut steps = panel[row - first..].iter_mut().step_by(panel_rows);
-                for channel in 0..channels {
-                    let source = &kernel.data[row_start + channel * kernel.channel_stride..];
-                    for (&tap, value) in kernel.taps.iter().zip(&mut steps) {
-                        *value = source[tap];
-                    }
+            let rows = panel_rows.min(rows - first);
+            let start = group * kernel.group + first * kernel.row_stride;
+            let mut steps = panel.chunks_exact_mut(panel_rows);
+            for channel in 0..channels {
+                let start = start + channel * kernel.channel_stride;
+                for (&tap, step) in kernel.taps.iter().zip(&mut steps) {
+                    let column = kernel.data[start + tap..].iter().step_by(kernel.row_stride);
+                    step[..rows].iter_mut().zip(column).for_each(|(to, &from)| *to = from);
                 }
             }
         };
-        if panel_len > 0 {
-            let chunks = data.chunks_exact_mut(panel_len).enumerate();
-            chunks.for_each(|(index, panel)| pack(index, panel));
-        }
+        for_each_chunk(threads, &mut data, panel_len, pack);
         Self { data, panels, depth, panel_rows }
     }
 
@@ -99,6 +124,9 @@ impl<T: Scalar> PackedKernel<T> {
         &self.data[(start + depth.start) * self.panel_rows..(start + depth.end) * self.panel_rows]
     }
 }
+
+/// Packing an element takes about as long as so many multiply-accumulates of a vector kernel.
+const PACKED_PER_ELEMENT: usize = 16;
 
 /// No register tile has more rows.
 const MOST_ROWS: usize = 16;
@@ -273,7 +301,12 @@ impl<T: Scalar> Job<'_, T> {
             Some(bias) if replace => &bias[channels.clone()],
             _ => &zero[..channels.len()],
         };
-        for run in runs(pixels, rows.output, cols.output) {
+        // Rows that follow each other in the target, too, are one.
+        let lines = match (target.step, target.plane == [rows.output, cols.output]) {
+            ([1, 1], true) => [1, plane],
+            _ => [rows.output, cols.output],
+        };
+        for run in runs(pixels, lines[0], lines[1]) {
             let row = target.origin[0] + run.row * target.step[0];
             let first = (run.image * self.channels[1] + channels.start) * plane
                 + row * width

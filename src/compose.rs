@@ -16,7 +16,7 @@ pub(crate) const LANES: usize = 16;
 
 /// The sizes of a composition and which slice of `D` goes with which slice of `W`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Composer {
+pub struct Composer {
     pub pairing: Pairing,
     pub groups: usize,
     /// `n`, input channels of a group.
@@ -90,18 +90,8 @@ impl Composer {
             .fold(1, usize::saturating_mul)
     }
 
-    /// Writes `W'`, `[O, n, MN]`; a 1×1 kernel has no `d_offset` and is `W` itself.
-    pub fn compose<T: Scalar>(
-        &self,
-        engine: &Engine,
-        d_offset: Option<&[T]>,
-        w: &[T],
-        weight: &mut [T],
-    ) {
-        let Some(d_offset) = d_offset else {
-            weight.copy_from_slice(w);
-            return;
-        };
+    /// Writes `W'`, `[O, n, MN]`.
+    pub fn compose<T: Scalar>(&self, engine: &Engine, d_offset: &[T], w: &[T], weight: &mut [T]) {
         let (taps, d_mul) = (self.taps, self.d_mul);
         // Dᵀ, so that the taps of one s lie side by side.
         let width = taps.next_multiple_of(LANES);

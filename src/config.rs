@@ -120,7 +120,11 @@ impl Conv2dConfig {
             stride: self.stride,
             dilation: self.dilation,
             padding,
-            mode: self.padding_mode,
+            // Without padding every mode is the same.
+            mode: match padding {
+                [[0, 0], [0, 0]] => PaddingMode::Zeros,
+                _ => self.padding_mode,
+            },
         };
         element_count(operation, "weight", &spec.weight_shape())?;
         Ok(spec)

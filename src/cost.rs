@@ -223,7 +223,7 @@ fn write_settings(f: &mut fmt::Formatter<'_>, spec: &Spec, config: &Conv2dConfig
         }
         sides => write!(f, ", padding {sides:?}")?,
     }
-    if spec.mode != PaddingMode::Zeros && spec.padding != [[0; 2]; 2] {
+    if spec.mode != PaddingMode::Zeros {
         write!(f, " {}", format!("{:?}", spec.mode).to_lowercase())?;
     }
     if spec.groups > 1 {

@@ -87,6 +87,9 @@ impl<'a, T: Scalar> Feature<'a, T> {
 
     /// Writes `y`, `[B, O, OH, OW]`.
     pub fn forward(&self, x: &[T], bias: Option<&[T]>, y: &mut [T]) {
+        if y.is_empty() {
+            return;
+        }
         let pixels = self.geometry.output_pixels();
         let outputs = self.composer.group_outputs;
         let threads = self.engine.threads(self.maccs());

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// A checked configuration: every field is positive where it must be, groups divide channels and
 /// the padding is known for each side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Spec {
+pub struct Spec {
     pub in_channels: usize,
     pub out_channels: usize,
     pub groups: usize,
@@ -43,7 +43,7 @@ impl Spec {
 
 /// One axis of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Axis {
+pub struct Axis {
     pub input: usize,
     pub output: usize,
     pub kernel: usize,
@@ -68,7 +68,7 @@ impl Axis {
 
 /// A spec resolved against an input size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Geometry {
+pub struct Geometry {
     pub batch: usize,
     pub spec: Spec,
     pub rows: Axis,

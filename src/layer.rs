@@ -8,9 +8,7 @@ use ndarray::{
 use crate::array::{self, contiguous, expect_optional_shape, expect_shape, fill};
 use crate::compose::Composer;
 use crate::config::Composition;
-use crate::conv::{self, gemm::Engine};
 use crate::error::{Error, ErrorKind, Result};
-use crate::feature::Feature;
 use crate::geometry::{Geometry, Spec};
 use crate::init::{DInit, Sampler};
 use crate::params::{Gradients, GradientsMut, Revision, Saved};
@@ -239,14 +237,19 @@ impl<T: Scalar> DoConv2d<T> {
     /// The composed kernel `W'`, `[O, I/g, M, N]`, which the layer convolves by.
     pub fn weight(&self) -> Array4<T> {
         let mut weight = Array4::zeros(self.spec.weight_shape());
-        fill(weight.view_mut(), |weight| self.compose(&Engine::new(), weight));
+        fill(weight.view_mut(), |weight| self.compose(weight));
         weight
     }
 
-    fn compose(&self, engine: &Engine, weight: &mut [T]) {
-        let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
+    /// Writes the composed kernel; that of a 1×1 layer is `W` itself.
+    fn compose(&self, weight: &mut [T]) {
         let w = contiguous(self.w.view());
-        self.composer.compose(engine, d_offset.as_deref(), &w, weight);
+        match &self.d_offset {
+            Some(d_offset) => {
+                T::compose(&self.composer, &contiguous(d_offset.view()), &w, weight);
+            }
+            None => weight.copy_from_slice(&w),
+        }
     }
 
     /// The shape `[B, O, OH, OW]` of the output for an input `[B, I, H, W]`.
@@ -410,26 +413,25 @@ impl<T: Scalar> DoConv2d<T> {
 
     /// Writes `y`; gives the composed kernel if one was made.
     fn apply(&self, geometry: &Geometry, x: &[T], y: ArrayViewMut4<T>) -> Option<Vec<T>> {
-        let engine = Engine::new();
         let bias = self.bias.as_ref().map(|bias| contiguous(bias.view()));
         if let Some(d_offset) = self.feature_offset(geometry) {
-            let (d_offset, w) = (contiguous(d_offset.view()), contiguous(self.w.view()));
-            let feature = Feature::new(&engine, geometry, &self.composer, &d_offset, &w);
-            fill(y, |y| feature.forward(x, bias.as_deref(), y));
+            let parameters = [&*contiguous(d_offset.view()), &*contiguous(self.w.view())];
+            fill(y, |y| {
+                T::convolve_features(geometry, &self.composer, parameters, x, bias.as_deref(), y);
+            });
             return None;
         }
         let mut weight = vec![T::zero(); self.w.len() / self.d_mul() * self.composer.taps];
-        self.compose(&engine, &mut weight);
-        fill(y, |y| conv::forward(&engine, geometry, x, &weight, bias.as_deref(), y));
+        self.compose(&mut weight);
+        fill(y, |y| T::convolve(geometry, x, &weight, bias.as_deref(), y));
         Some(weight)
     }
 
     fn differentiate(&self, saved: &Saved<'_, T>, dy: ArrayView4<T>, gradients: GradientsMut<T>) {
-        let engine = Engine::new();
         let Saved { x, geometry, weight, .. } = saved;
         let dy = contiguous(dy);
         if let Some(db) = gradients.bias {
-            fill(db, |db| conv::bias_gradient(geometry, &dy, db));
+            fill(db, |db| T::bias_gradient(geometry, &dy, db));
         }
         let w = contiguous(self.w.view());
         let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
@@ -437,24 +439,35 @@ impl<T: Scalar> DoConv2d<T> {
             let (Some(d_offset), Some(dd_offset)) = (d_offset, gradients.d_offset) else {
                 return;
             };
-            let feature = Feature::new(&engine, geometry, &self.composer, &d_offset, &w);
             return fill(gradients.w, |dw| {
-                fill(dd_offset, |dd_offset| match gradients.x {
-                    Some(dx) => fill(dx, |dx| {
-                        feature.backward(x, &dy, dw, dd_offset, Some(dx));
-                    }),
-                    None => feature.backward(x, &dy, dw, dd_offset, None),
+                fill(dd_offset, |dd_offset| {
+                    let mut write = |dx: Option<&mut [T]>| {
+                        let (parameters, images) = ([&*d_offset, &*w], [&**x, &*dy]);
+                        let gradients = [&mut *dw, &mut *dd_offset];
+                        T::feature_gradients(
+                            geometry,
+                            &self.composer,
+                            parameters,
+                            images,
+                            gradients,
+                            dx,
+                        );
+                    };
+                    match gradients.x {
+                        Some(dx) => fill(dx, |dx| write(Some(dx))),
+                        None => write(None),
+                    }
                 });
             });
         };
         if let Some(dx) = gradients.x {
-            fill(dx, |dx| conv::input_gradient(&engine, geometry, weight, &dy, dx));
+            fill(dx, |dx| T::input_gradient(geometry, weight, &dy, dx));
         }
         let mut dweight = vec![T::zero(); weight.len()];
-        conv::kernel_gradient(&engine, geometry, x, &dy, &mut dweight);
+        T::kernel_gradient(geometry, x, &dy, &mut dweight);
         fill(gradients.w, |dw| match (&d_offset, gradients.d_offset) {
             (Some(d_offset), Some(dd_offset)) => fill(dd_offset, |dd_offset| {
-                self.composer.adjoint(&engine, d_offset, &w, &dweight, dw, dd_offset);
+                T::compose_gradients(&self.composer, d_offset, &w, &dweight, dw, dd_offset);
             }),
             _ => dw.copy_from_slice(&dweight),
         });

@@ -96,6 +96,7 @@ mod feature;
 mod fold;
 mod geometry;
 mod init;
+mod kernels;
 mod layer;
 mod padding;
 mod params;

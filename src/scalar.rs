@@ -5,10 +5,11 @@ use std::fmt::{Debug, Display};
 use num_traits::{Float, NumAssign};
 
 use crate::conv::simd::Element;
+use crate::kernels::Kernels;
 
 /// An element type of layers: `f32` or `f64`. Sealed.
 pub trait Scalar:
-    Element + Float + NumAssign + Debug + Display + Default + Send + Sync + 'static
+    Element + Kernels + Float + NumAssign + Debug + Display + Default + Send + Sync + 'static
 {
     /// `u`, the largest relative error of one rounding: 2⁻²⁴ for `f32`, 2⁻⁵³ for `f64`.
     const UNIT_ROUNDOFF: f64;

@@ -5,7 +5,6 @@ use ndarray::{
     Array1, Array4, ArrayRef, ArrayView1, ArrayView4, ArrayViewMut1, ArrayViewMut4, Dimension,
 };
 
-use super::gemm::Engine;
 use crate::array::{self, contiguous, expect_optional_shape, expect_shape, fill};
 use crate::error::Result;
 use crate::geometry::{Geometry, Spec};
@@ -269,9 +268,7 @@ impl<T: Scalar> Conv2d<T> {
     fn convolve(&self, geometry: &Geometry, x: ArrayView4<T>, y: ArrayViewMut4<T>) {
         let (x, weight) = (contiguous(x), contiguous(self.weight.view()));
         let bias = self.bias.as_ref().map(|bias| contiguous(bias.view()));
-        fill(y, |y| {
-            super::forward(&Engine::new(), geometry, &x, &weight, bias.as_deref(), y);
-        });
+        fill(y, |y| T::convolve(geometry, &x, &weight, bias.as_deref(), y));
     }
 
     fn differentiate(
@@ -281,15 +278,14 @@ impl<T: Scalar> Conv2d<T> {
         dy: ArrayView4<T>,
         gradients: Conv2dGradientsMut<T>,
     ) {
-        let engine = Engine::new();
         let (x, dy) = (contiguous(x), contiguous(dy));
         let weight = contiguous(self.weight.view());
         if let Some(dx) = gradients.x {
-            fill(dx, |dx| super::input_gradient(&engine, geometry, &weight, &dy, dx));
+            fill(dx, |dx| T::input_gradient(geometry, &weight, &dy, dx));
         }
-        fill(gradients.weight, |dw| super::kernel_gradient(&engine, geometry, &x, &dy, dw));
+        fill(gradients.weight, |dw| T::kernel_gradient(geometry, &x, &dy, dw));
         if let Some(db) = gradients.bias {
-            fill(db, |db| super::bias_gradient(geometry, &dy, db));
+            fill(db, |db| T::bias_gradient(geometry, &dy, db));
         }
     }
 }

@@ -32,6 +32,10 @@ pub(crate) fn forward<T: Scalar>(
     bias: Option<&[T]>,
     y: &mut [T],
 ) {
+    // An empty batch says nothing of how large its images claim to be.
+    if y.is_empty() {
+        return;
+    }
     let spec = &geometry.spec;
     let correlation = Correlation {
         batch: geometry.batch,
@@ -96,6 +100,9 @@ pub(crate) fn kernel_gradient<T: Scalar>(
     dy: &[T],
     dw: &mut [T],
 ) {
+    if dy.is_empty() {
+        return dw.fill(T::zero());
+    }
     if direct::suits([geometry.spec.group_inputs(), geometry.spec.group_outputs()]) {
         return direct::kernel_gradient(engine, geometry, x, dy, dw);
     }

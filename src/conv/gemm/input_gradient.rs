@@ -19,17 +19,16 @@ struct Phase {
     axis: TapAxis,
 }
 
-/// The phases of an axis of `extent` input positions, with `padding` before them, that any tap
-/// reaches.
-fn phases(axis: &Axis, extent: usize, padding: usize) -> impl Iterator<Item = Phase> {
-    let &Axis { stride, dilation, kernel, output, .. } = axis;
-    (0..stride.min(extent)).filter_map(move |origin| {
-        let offset = |tap: usize| (origin + padding) as isize - (tap * dilation) as isize;
+/// The phases of an axis that any tap reaches.
+fn phases(axis: &Axis) -> impl Iterator<Item = Phase> {
+    let &Axis { stride, kernel, output, input, .. } = axis;
+    (0..stride.min(input)).filter_map(move |origin| {
+        let offset = |tap: usize| origin as isize - axis.tap_offset(tap);
         let reaching = |&tap: &usize| offset(tap) % stride as isize == 0;
         let taps: Vec<_> = (0..kernel).filter(reaching).collect();
         let axis = TapAxis {
             input: output,
-            output: (extent - origin).div_ceil(stride),
+            output: (input - origin).div_ceil(stride),
             step: 1,
             offsets: taps.iter().map(|&tap| offset(tap) / stride as isize).collect(),
             mode: PaddingMode::Zeros,
@@ -38,37 +37,44 @@ fn phases(axis: &Axis, extent: usize, padding: usize) -> impl Iterator<Item = Ph
     })
 }
 
-/// Writes the gradient of `batch` images of `plane` pixels, `padding` of which lie before the
-/// first pixel of the input on each axis.
+/// Writes `dx`, `[B, I, H, W]`.
+pub fn run<T: Scalar>(engine: &Engine, geometry: &Geometry, weight: &[T], dy: &[T], dx: &mut [T]) {
+    write_phases(engine, geometry, weight, dy, dx);
+    if geometry.spec.mode != PaddingMode::Zeros {
+        add_padding(engine, geometry, weight, dy, dx);
+    }
+}
+
+/// Writes the gradient as if the padding were zeros.
 fn write_phases<T: Scalar>(
     engine: &Engine,
     geometry: &Geometry,
-    [batch, height, width]: [usize; 3],
-    padding: [usize; 2],
     weight: &[T],
     dy: &[T],
     dx: &mut [T],
 ) {
-    let (spec, cols) = (&geometry.spec, geometry.cols);
+    let Geometry { spec, rows, cols, .. } = geometry;
     let (group_in, taps) = (spec.group_inputs(), spec.taps());
-    let [stride_rows, stride_cols] = [geometry.rows.stride, cols.stride];
-    // Pixels that no tap reaches: the remainder of a stride, or the gaps of a stride larger than
-    // the kernel.
-    dx.fill(T::zero());
+    let row_phases: Vec<_> = phases(rows).collect();
+    let col_phases: Vec<_> = phases(cols).collect();
+    let all = [rows, cols].map(|axis| axis.stride.min(axis.input));
+    if [row_phases.len(), col_phases.len()] != all {
+        // Pixels that no tap reaches: the gaps of a stride larger than the kernel.
+        dx.fill(T::zero());
+    }
     let dx = Shared::new(dx);
-    let col_phases: Vec<_> = phases(&cols, width, padding[1]).collect();
-    for row_phase in phases(&geometry.rows, height, padding[0]) {
+    for row_phase in &row_phases {
         for col_phase in &col_phases {
             let correlation = Correlation {
-                batch,
+                batch: geometry.batch,
                 groups: spec.groups,
                 group_channels: [spec.group_outputs(), group_in],
                 rows: row_phase.axis.clone(),
                 cols: col_phase.axis.clone(),
                 target: Target {
-                    plane: [height, width],
+                    plane: [rows.input, cols.input],
                     origin: [row_phase.origin, col_phase.origin],
-                    step: [stride_rows, stride_cols],
+                    step: [rows.stride, cols.stride],
                 },
             };
             let col_taps = |row: &usize| {
@@ -87,46 +93,61 @@ fn write_phases<T: Scalar>(
     }
 }
 
-/// Writes `dx`, `[B, I, H, W]`.
-pub fn run<T: Scalar>(engine: &Engine, geometry: &Geometry, weight: &[T], dy: &[T], dx: &mut [T]) {
-    let Geometry { rows, cols, .. } = geometry;
-    let padding = [rows.padding[0], cols.padding[0]];
-    if geometry.spec.mode == PaddingMode::Zeros
-        || (rows.padding == [0; 2] && cols.padding == [0; 2])
-    {
-        let images = [geometry.batch, rows.input, cols.input];
-        return write_phases(engine, geometry, images, padding, weight, dy, dx);
+/// Adds what pixels get through the padding that they continue: for each output pixel near the border
+/// and each tap that reads padding there, `Wᵀ·dy` goes to the pixel that was read.
+fn add_padding<T: Scalar>(
+    engine: &Engine,
+    geometry: &Geometry,
+    weight: &[T],
+    dy: &[T],
+    dx: &mut [T],
+) {
+    let Geometry { spec, rows, cols, .. } = geometry;
+    let (n, r, taps) = (spec.group_inputs(), spec.group_outputs(), spec.taps());
+    let (pixels, plane) = (geometry.output_pixels(), geometry.input_pixels());
+    // By group, tap and input channel, the weights of the output channels side by side.
+    let mut columns = vec![T::zero(); weight.len()];
+    for (index, &value) in weight.iter().enumerate() {
+        let (output, input, tap) = (index / taps / n, index / taps % n, index % taps);
+        columns[((output / r * taps + tap) * n + input) * r + output % r] = value;
     }
-    // The padding is made of pixels of the image: the gradient of the padded image, folded back
-    // onto them, one image at a time.
-    let channels = geometry.spec.in_channels;
-    let padded = [1, rows.padded(), cols.padded()];
-    let mut image = vec![T::zero(); channels * padded[1] * padded[2]];
-    let dy_len = geometry.spec.out_channels * geometry.output_pixels();
-    for (index, dx) in dx.chunks_exact_mut(channels * geometry.input_pixels()).enumerate() {
-        let dy = &dy[index * dy_len..][..dy_len];
-        write_phases(engine, geometry, padded, [0, 0], weight, dy, &mut image);
-        fold_padding(geometry, &image, dx);
-    }
-}
-
-/// Adds each pixel of a padded image's gradient to that of the pixel it was read from.
-fn fold_padding<T: Scalar>(geometry: &Geometry, padded: &[T], dx: &mut [T]) {
-    let Geometry { rows, cols, spec, .. } = geometry;
-    let source = |axis: &Axis, position: usize| {
-        spec.mode.source(position as isize - axis.padding[0] as isize, axis.input)
+    // Whether any tap of an output position reads padding, and where each reads.
+    let border = |axis: &Axis, output: usize| {
+        let position = |tap: usize| (output * axis.stride) as isize + axis.tap_offset(tap);
+        let inside = |tap: usize| (0..axis.input as isize).contains(&position(tap));
+        let source = |tap: usize| (spec.mode.source(position(tap), axis.input), inside(tap));
+        let sources: Vec<_> = (0..axis.kernel).map(source).collect();
+        (sources.iter().any(|(_, inside)| !inside), sources)
     };
-    dx.fill(T::zero());
-    let planes = padded.chunks_exact(rows.padded() * cols.padded());
-    for (dx, padded) in dx.chunks_exact_mut(geometry.input_pixels()).zip(planes) {
-        for (row, line) in padded.chunks_exact(cols.padded()).enumerate() {
-            let Some(row) = source(rows, row) else { continue };
-            let target = &mut dx[row * cols.input..][..cols.input];
-            for (col, &value) in line.iter().enumerate() {
-                if let Some(col) = source(cols, col) {
-                    target[col] += value;
+    let row_sources: Vec<_> = (0..rows.output).map(|row| border(rows, row)).collect();
+    let col_sources: Vec<_> = (0..cols.output).map(|col| border(cols, col)).collect();
+    let threads = engine.threads(geometry.maccs());
+    conv::for_each_chunk(threads, dx, n * plane, |index, dx| {
+        let (image, group) = (index / spec.groups, index % spec.groups);
+        let dy = &dy[(image * spec.out_channels + group * r) * pixels..][..r * pixels];
+        let columns = &columns[group * taps * n * r..][..taps * n * r];
+        let mut gradients = vec![T::zero(); r];
+        for (row, (row_border, row_sources)) in row_sources.iter().enumerate() {
+            for (col, (col_border, col_sources)) in col_sources.iter().enumerate() {
+                if !row_border && !col_border {
+                    continue;
+                }
+                let gradient = dy[row * cols.output + col..].iter().step_by(pixels);
+                gradients.iter_mut().zip(gradient).for_each(|(to, &from)| *to = from);
+                for tap in 0..taps {
+                    let (row, row_inside) = row_sources[tap / cols.kernel];
+                    let (col, col_inside) = col_sources[tap % cols.kernel];
+                    let (Some(row), Some(col)) = (row, col) else { continue };
+                    if row_inside && col_inside {
+                        continue;
+                    }
+                    let columns = columns[tap * n * r..][..n * r].chunks_exact(r);
+                    for (column, dx) in columns.zip(dx.chunks_exact_mut(plane)) {
+                        let products = column.iter().zip(&gradients).map(|(&w, &dy)| w * dy);
+                        dx[row * cols.input + col] += products.fold(T::zero(), |sum, p| sum + p);
+                    }
                 }
             }
         }
-    }
+    });
 }

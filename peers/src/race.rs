@@ -1,0 +1,118 @@
+//! Timing contenders in turn.
+
+use std::hint::black_box;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::data::{Checksum, Element};
+
+/// How contenders are timed.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// How many turns each contender has.
+    pub rounds: usize,
+    /// How long a turn is, about; it has at least one call.
+    pub turn: Duration,
+    /// The pause before a turn, in which the threads of the contender before it fall asleep.
+    pub pause: Duration,
+}
+
+/// A function to be timed.
+pub trait Contender {
+    /// Calls it once and gives checksums of its results.
+    fn check(&mut self) -> Result<Vec<Checksum>>;
+
+    /// The median time in seconds of some calls, after one call that isn't timed: the contenders
+    /// before this one have filled the caches.
+    fn turn(&mut self, calls: usize) -> Result<f64>;
+}
+
+/// Where a call shows what it computed.
+pub struct Results(Option<Vec<Checksum>>);
+
+impl Results {
+    pub fn show<T: Element>(&mut self, values: &[T]) {
+        match &mut self.0 {
+            Some(checksums) => checksums.push(Checksum::new(values)),
+            None => {
+                black_box(values);
+            }
+        }
+    }
+
+    /// Whether somebody looks, so that it's worth it to make an array contiguous.
+    pub fn wanted(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+type Call = dyn FnMut(&mut Results) -> Result<()> + Send;
+
+/// A contender of this process. It shows all its results, and has freed what it allocated when it
+/// returns: that is part of its time.
+pub struct Local(Box<Call>);
+
+impl Local {
+    pub fn new(call: impl FnMut(&mut Results) -> Result<()> + Send + 'static) -> Self {
+        Self(Box::new(call))
+    }
+
+    /// Runs in a pool of its own with so many threads.
+    pub fn on_threads(self, threads: usize) -> Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        let mut call = self.0;
+        Ok(Self::new(move |results| pool.install(|| call(results))))
+    }
+}
+
+impl Contender for Local {
+    fn check(&mut self) -> Result<Vec<Checksum>> {
+        let mut results = Results(Some(Vec::new()));
+        (self.0)(&mut results)?;
+        Ok(results.0.unwrap_or_default())
+    }
+
+    fn turn(&mut self, calls: usize) -> Result<f64> {
+        let mut results = Results(None);
+        (self.0)(&mut results)?;
+        let mut times = Vec::with_capacity(calls);
+        for _ in 0..calls {
+            let start = Instant::now();
+            (self.0)(&mut results)?;
+            times.push(start.elapsed().as_secs_f64());
+        }
+        Ok(median(times))
+    }
+}
+
+/// The median over rounds of each contender's turns; in a round, each has one turn.
+pub fn race(contenders: &mut [Box<dyn Contender>], plan: &Plan) -> Result<Vec<f64>> {
+    const MOST_CALLS: f64 = 1000.0;
+    let mut calls = Vec::new();
+    for contender in contenders.iter_mut() {
+        let once = contender.turn(1)?;
+        calls.push((plan.turn.as_secs_f64() / once).clamp(1.0, MOST_CALLS) as usize);
+    }
+    let mut times = vec![Vec::new(); contenders.len()];
+    for _ in 0..plan.rounds {
+        for ((contender, &calls), times) in contenders.iter_mut().zip(&calls).zip(&mut times) {
+            sleep(plan.pause);
+            times.push(contender.turn(calls)?);
+        }
+    }
+    Ok(times.into_iter().map(median).collect())
+}
+
+/// The time in seconds of a lone contender.
+pub fn time(contender: Box<dyn Contender>, plan: &Plan) -> Result<f64> {
+    race(&mut [contender], plan)?.pop().context("no time was measured")
+}
+
+/// The median of at least one number.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}

@@ -64,7 +64,7 @@ fn step(c: &mut Criterion) {
         group.throughput(Throughput::Elements(cost.plain.training_maccs));
         let dy = image(cost.output_shape);
         let plain = source.fold();
-        let mut gradients = plain.gradients(Some(x.dim()));
+        let mut gradients = plain.gradients(Some(x.dim())).unwrap();
         let mut y = Array4::zeros(cost.output_shape);
         group.bench_function(BenchmarkId::new("plain", name), |b| {
             b.iter(|| {
@@ -73,7 +73,7 @@ fn step(c: &mut Criterion) {
             });
         });
         for (form, layer) in forms(&config) {
-            let mut gradients = layer.gradients(Some(x.dim()));
+            let mut gradients = layer.gradients(Some(x.dim())).unwrap();
             group.bench_function(BenchmarkId::new(form, name), |b| {
                 b.iter(|| {
                     let (y, saved) = layer.forward_train(black_box(&x))?;

@@ -65,7 +65,21 @@ pub(crate) fn expect_optional_shape(
     Err(Error::new(ErrorKind::Shape, operation, field, expected, got))
 }
 
-/// The elements in logical order, copied only if they don't lie so.
+/// The caller's elements in logical order, copied only if they don't lie so.
+pub(crate) fn ordered<'a, T: Clone, D: Dimension>(
+    operation: &'static str,
+    field: &'static str,
+    view: ArrayView<'a, T, D>,
+) -> Result<Cow<'a, [T]>> {
+    if let Some(slice) = view.to_slice() {
+        return Ok(Cow::Borrowed(slice));
+    }
+    let mut elements = room(operation, field, view.len())?;
+    elements.extend(view.iter().cloned());
+    Ok(Cow::Owned(elements))
+}
+
+/// A layer's own elements in logical order, which they are kept in.
 pub(crate) fn contiguous<T: Clone, D: Dimension>(view: ArrayView<'_, T, D>) -> Cow<'_, [T]> {
     match view.to_slice() {
         Some(slice) => Cow::Borrowed(slice),
@@ -73,17 +87,19 @@ pub(crate) fn contiguous<T: Clone, D: Dimension>(view: ArrayView<'_, T, D>) -> C
     }
 }
 
-/// Lets `write` fill a slice and stores it in `target`, directly if its elements lie in order.
-pub(crate) fn fill<T: Scalar, D: Dimension>(
+/// Lets `write` fill a slice and stores it in `target`, directly if its elements lie in order; gives
+/// what `write` gives.
+pub(crate) fn fill<T: Scalar, D: Dimension, R>(
     mut target: ArrayViewMut<'_, T, D>,
-    write: impl FnOnce(&mut [T]),
-) {
+    write: impl FnOnce(&mut [T]) -> R,
+) -> R {
     if let Some(slice) = target.as_slice_mut() {
         return write(slice);
     }
     let mut values = vec![T::zero(); target.len()];
-    write(&mut values);
+    let result = write(&mut values);
     target.iter_mut().zip(values).for_each(|(target, value)| *target = value);
+    result
 }
 
 /// A new array of zeros, or an error where there is no room for it.
@@ -95,9 +111,16 @@ pub(crate) fn zeros<T: Scalar, D: Dimension>(
     let shape = shape.into_dimension();
     let count = element_count(operation, field, shape.slice())?;
     // Asked for and given back: a plain allocation that fails ends the process.
-    Vec::<T>::new().try_reserve_exact(count).map_err(|_| {
+    room::<T>(operation, field, count)?;
+    Ok(Array::zeros(shape))
+}
+
+/// An empty vector with room for `count` elements, or an error where there is none.
+fn room<T>(operation: &'static str, field: &'static str, count: usize) -> Result<Vec<T>> {
+    let mut elements = Vec::new();
+    elements.try_reserve_exact(count).map_err(|_| {
         let expected = format!("room for {count} elements");
         Error::new(ErrorKind::Memory, operation, field, expected, "none")
     })?;
-    Ok(Array::zeros(shape))
+    Ok(elements)
 }

@@ -1,18 +1,21 @@
 //! The DO-Conv layer: where `D`, `W` and images meet.
 
+use std::borrow::Cow;
+
 use ndarray::{
     Array1, Array3, Array4, ArrayRef, ArrayView1, ArrayView3, ArrayView4, ArrayViewMut1,
     ArrayViewMut3, ArrayViewMut4, Dimension,
 };
 
-use crate::array::{self, contiguous, expect_optional_shape, expect_shape, fill};
+use crate::array::{self, contiguous, expect_optional_shape, expect_shape, fill, ordered};
 use crate::compose::Composer;
 use crate::config::Composition;
+use crate::conv;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{Geometry, Spec};
 use crate::init::{DInit, Sampler};
 use crate::params::{Gradients, GradientsMut, Revision, Saved};
-use crate::{DoConv2dConfig, Scalar};
+use crate::{Conv2dConfig, DoConv2dConfig, Scalar};
 
 /// A 2-D convolution with depthwise over-parameterization (Cao et al., arXiv 2006.12030).
 ///
@@ -70,25 +73,28 @@ impl DoConv2dConfig {
             1 => None,
             _ => Some(array::zeros(OPERATION, "d_offset", d_shape(&composer))?),
         };
-        let (fan_in, fan_out) = (composer.group_inputs * d_mul, composer.group_outputs * d_mul);
+        let fans = [composer.group_inputs * d_mul, composer.group_outputs * d_mul];
+        let Conv2dConfig { w_init, bias_init, .. } = self.conv;
         let mut sampler = Sampler::new(seed);
-        let w_init = self.conv.w_init;
-        fill(w.view_mut(), |values| {
-            values.copy_from_slice(&sampler.draw(w_init, fan_in, fan_out, values.len()));
-        });
-        let bias_init = self.conv.bias_init;
-        let bias = self
-            .conv
-            .bias
-            .then(|| Array1::from(sampler.draw(bias_init, fan_in, fan_out, spec.out_channels)));
+        fill(w.view_mut(), |w| sampler.draw([OPERATION, "w_init"], w_init, fans, w))?;
+        let mut bias = match self.conv.bias {
+            true => Some(array::zeros(OPERATION, "bias", [spec.out_channels])?),
+            false => None,
+        };
+        if let Some(bias) = &mut bias {
+            fill(bias.view_mut(), |bias| {
+                sampler.draw([OPERATION, "bias_init"], bias_init, fans, bias)
+            })?;
+        }
         if let (Some(d_offset), DInit::Random(init)) = (&mut d_offset, self.d_init) {
-            fill(d_offset.view_mut(), |values| {
-                let drawn: Vec<T> = sampler.draw(init, taps, taps * d_mul, values.len());
-                for (index, (value, drawn)) in values.iter_mut().zip(drawn).enumerate() {
+            fill(d_offset.view_mut(), |d| {
+                sampler.draw([OPERATION, "d_init"], init, [taps, taps * d_mul], d)?;
+                for (index, value) in d.iter_mut().enumerate() {
                     let (tap, s) = (index / d_mul % taps, index % d_mul);
-                    *value = drawn - composer.identity(tap, s);
+                    *value -= composer.identity(tap, s);
                 }
-            });
+                Ok(())
+            })?;
         }
         Ok(DoConv2d {
             config: self,
@@ -271,7 +277,7 @@ impl<T: Scalar> DoConv2d<T> {
         const OPERATION: &str = "DoConv2d::forward";
         let (x, geometry) = self.resolve(OPERATION, x)?;
         let mut y = array::zeros(OPERATION, "y", geometry.output_shape())?;
-        self.apply(&geometry, &contiguous(x), y.view_mut());
+        self.apply(&geometry, &x, y.view_mut());
         Ok(y)
     }
 
@@ -289,7 +295,7 @@ impl<T: Scalar> DoConv2d<T> {
         let (x, geometry) = self.resolve(OPERATION, x)?;
         let y: ArrayViewMut4<T> = array::view_mut(OPERATION, "y", y)?;
         expect_shape(OPERATION, "y", &geometry.output_shape(), y.shape())?;
-        self.apply(&geometry, &contiguous(x), y);
+        self.apply(&geometry, &x, y);
         Ok(())
     }
 
@@ -305,7 +311,6 @@ impl<T: Scalar> DoConv2d<T> {
         const OPERATION: &str = "DoConv2d::forward_train";
         let (x, geometry) = self.resolve(OPERATION, x)?;
         let mut y = array::zeros(OPERATION, "y", geometry.output_shape())?;
-        let x = contiguous(x);
         let weight = self.apply(&geometry, &x, y.view_mut());
         let saved = Saved { x, geometry, weight, revision: self.revision.clone() };
         Ok((y, saved))
@@ -326,21 +331,28 @@ impl<T: Scalar> DoConv2d<T> {
         let dy = self.resolve_backward(OPERATION, saved, dy)?;
         let mut gradients = Gradients {
             x: Some(array::zeros(OPERATION, "dx", saved.input_shape())?),
-            ..self.gradients(None)
+            ..self.gradients(None)?
         };
-        self.differentiate(saved, dy, gradients.view_mut());
+        self.differentiate(saved, &dy, gradients.view_mut());
         Ok(gradients)
     }
 
     /// Buffers for [`DoConv2d::backward_into`], all zeros: with the gradient of an input of that
     /// shape, or without.
-    pub fn gradients(&self, input: Option<(usize, usize, usize, usize)>) -> Gradients<T> {
-        Gradients {
-            x: input.map(Array4::zeros),
-            w: Array3::zeros(self.w.raw_dim()),
-            d_offset: self.d_offset.as_ref().map(|d_offset| Array3::zeros(d_offset.raw_dim())),
-            bias: self.bias.as_ref().map(|bias| Array1::zeros(bias.raw_dim())),
-        }
+    ///
+    /// # Errors
+    /// [`ErrorKind::Overflow`] and [`ErrorKind::Memory`] for gradients that there is no room for.
+    pub fn gradients(&self, input: Option<(usize, usize, usize, usize)>) -> Result<Gradients<T>> {
+        const OPERATION: &str = "DoConv2d::gradients";
+        let d_offset = self.d_offset.as_ref();
+        let d_offset = d_offset.map(|d| array::zeros(OPERATION, "d_offset", d.raw_dim()));
+        let bias = self.bias.as_ref().map(|bias| array::zeros(OPERATION, "bias", bias.raw_dim()));
+        Ok(Gradients {
+            x: input.map(|shape| array::zeros(OPERATION, "x", shape)).transpose()?,
+            w: array::zeros(OPERATION, "w", self.w.raw_dim())?,
+            d_offset: d_offset.transpose()?,
+            bias: bias.transpose()?,
+        })
     }
 
     /// Writes the gradients of `Σ dy·y` over what `gradients` held before.
@@ -363,7 +375,7 @@ impl<T: Scalar> DoConv2d<T> {
             self.d_offset.as_ref().map(|d_offset| d_offset.shape()),
             self.bias.as_ref().map(|bias| bias.shape()),
         )?;
-        self.differentiate(saved, dy, gradients);
+        self.differentiate(saved, &dy, gradients);
         Ok(())
     }
 
@@ -371,10 +383,10 @@ impl<T: Scalar> DoConv2d<T> {
         &self,
         operation: &'static str,
         x: &'a ArrayRef<T, D>,
-    ) -> Result<(ArrayView4<'a, T>, Geometry)> {
+    ) -> Result<(Cow<'a, [T]>, Geometry)> {
         let x: ArrayView4<T> = array::view(operation, "x", x)?;
         let geometry = Geometry::new(operation, &self.spec, x.dim().into())?;
-        Ok((x, geometry))
+        Ok((ordered(operation, "x", x)?, geometry))
     }
 
     fn resolve_backward<'a, D: Dimension>(
@@ -382,7 +394,7 @@ impl<T: Scalar> DoConv2d<T> {
         operation: &'static str,
         saved: &Saved<'_, T>,
         dy: &'a ArrayRef<T, D>,
-    ) -> Result<ArrayView4<'a, T>> {
+    ) -> Result<Cow<'a, [T]>> {
         if saved.revision != self.revision {
             return Err(Error::new(
                 ErrorKind::StaleState,
@@ -392,9 +404,7 @@ impl<T: Scalar> DoConv2d<T> {
                 "one saved from other parameters",
             ));
         }
-        let dy: ArrayView4<T> = array::view(operation, "dy", dy)?;
-        expect_shape(operation, "dy", &saved.output_shape(), dy.shape())?;
-        Ok(dy)
+        conv::resolve_gradient(operation, &saved.geometry, dy)
     }
 
     /// Whether to compose features, and the offset of `D` if so.
@@ -427,11 +437,10 @@ impl<T: Scalar> DoConv2d<T> {
         Some(weight)
     }
 
-    fn differentiate(&self, saved: &Saved<'_, T>, dy: ArrayView4<T>, gradients: GradientsMut<T>) {
+    fn differentiate(&self, saved: &Saved<'_, T>, dy: &[T], gradients: GradientsMut<T>) {
         let Saved { x, geometry, weight, .. } = saved;
-        let dy = contiguous(dy);
         if let Some(db) = gradients.bias {
-            fill(db, |db| T::bias_gradient(geometry, &dy, db));
+            fill(db, |db| T::bias_gradient(geometry, dy, db));
         }
         let w = contiguous(self.w.view());
         let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
@@ -442,7 +451,7 @@ impl<T: Scalar> DoConv2d<T> {
             return fill(gradients.w, |dw| {
                 fill(dd_offset, |dd_offset| {
                     let mut write = |dx: Option<&mut [T]>| {
-                        let (parameters, images) = ([&*d_offset, &*w], [&**x, &*dy]);
+                        let (parameters, images) = ([&*d_offset, &*w], [&**x, dy]);
                         let gradients = [&mut *dw, &mut *dd_offset];
                         T::feature_gradients(
                             geometry,
@@ -461,10 +470,10 @@ impl<T: Scalar> DoConv2d<T> {
             });
         };
         if let Some(dx) = gradients.x {
-            fill(dx, |dx| T::input_gradient(geometry, weight, &dy, dx));
+            fill(dx, |dx| T::input_gradient(geometry, weight, dy, dx));
         }
         let mut dweight = vec![T::zero(); weight.len()];
-        T::kernel_gradient(geometry, x, &dy, &mut dweight);
+        T::kernel_gradient(geometry, x, dy, &mut dweight);
         fill(gradients.w, |dw| match (&d_offset, gradients.d_offset) {
             (Some(d_offset), Some(dd_offset)) => fill(dd_offset, |dd_offset| {
                 T::compose_gradients(&self.composer, d_offset, &w, &dweight, dw, dd_offset);

@@ -133,7 +133,7 @@ fn buffers_are_overwritten() {
             assert_eq!(y_into, y, "{name}, {composition:?}");
 
             let gradients = layer.backward(&saved, &dy).unwrap();
-            let mut into = layer.gradients(Some(x.dim()));
+            let mut into = layer.gradients(Some(x.dim())).unwrap();
             fill(&mut into, f32::NAN);
             layer.backward_into(&saved, &dy, into.view_mut()).unwrap();
             assert_eq!(into, gradients, "{name}, {composition:?}");
@@ -142,7 +142,7 @@ fn buffers_are_overwritten() {
             y_into.fill(f32::NAN);
             folded.forward_into(&x, &mut y_into).unwrap();
             let plain = folded.backward(&x, &dy).unwrap();
-            let mut plain_into = folded.gradients(Some(x.dim()));
+            let mut plain_into = folded.gradients(Some(x.dim())).unwrap();
             plain_into.weight.fill(f32::NAN);
             plain_into.x.as_mut().unwrap().fill(f32::NAN);
             plain_into.bias.as_mut().unwrap().fill(f32::NAN);
@@ -163,7 +163,7 @@ fn without_the_gradient_of_the_input_the_others_are_the_same() {
             let (_, saved) = layer.forward_train(&x).unwrap();
             let saved: Saved<'static, f32> = saved.into_owned();
             let all = layer.backward(&saved, &dy).unwrap();
-            let mut some = layer.gradients(None);
+            let mut some = layer.gradients(None).unwrap();
             layer.backward_into(&saved, &dy, some.view_mut()).unwrap();
             assert_eq!(some, Gradients { x: None, ..all }, "{name}, {composition:?}");
         }

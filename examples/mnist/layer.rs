@@ -20,7 +20,7 @@ pub trait Layer {
     ) -> Result<(Array4<f32>, Self::Saved<'x>), Error>;
 
     /// `x` is the shape of the input, or `None` where its gradient is not wanted.
-    fn gradients(&self, x: Option<Shape>) -> Self::Gradients;
+    fn gradients(&self, x: Option<Shape>) -> Result<Self::Gradients, Error>;
 
     fn backward_into(
         &self,
@@ -53,7 +53,7 @@ impl Layer for Conv2d<f32> {
         Ok((self.forward(x)?, x))
     }
 
-    fn gradients(&self, x: Option<Shape>) -> Self::Gradients {
+    fn gradients(&self, x: Option<Shape>) -> Result<Self::Gradients, Error> {
         self.gradients(x)
     }
 
@@ -93,7 +93,7 @@ impl Layer for DoConv2d<f32> {
         self.forward_train(x)
     }
 
-    fn gradients(&self, x: Option<Shape>) -> Self::Gradients {
+    fn gradients(&self, x: Option<Shape>) -> Result<Self::Gradients, Error> {
         self.gradients(x)
     }
 

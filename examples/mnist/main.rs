@@ -92,8 +92,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 
 /// Both nets from one seed, epoch by epoch side by side, so that a busy machine slows both alike.
 fn run_seed(seed: u32, args: &Args, data: &Data, bar: &ProgressBar) -> Result<Run, Box<dyn Error>> {
-    let mut plain = Trainer::new(Net::plain(seed.into())?);
-    let mut do_conv = Trainer::new(Net::do_conv(seed.into(), args.d_mul, args.d_init.into())?);
+    let mut plain = Trainer::new(Net::plain(seed.into())?)?;
+    let mut do_conv = Trainer::new(Net::do_conv(seed.into(), args.d_mul, args.d_init.into())?)?;
     let mut epochs = (Vec::new(), Vec::new());
     for epoch in 1..=args.epochs {
         let order = shuffled(data.train.len(), seed, epoch);

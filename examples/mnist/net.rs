@@ -74,13 +74,13 @@ impl<L: Layer> Net<L> {
     }
 
     /// Buffers for [`Net::backward`]. Nobody asks for the gradient of the images.
-    pub fn gradients(&self, batch: usize) -> [L::Gradients; LAYERS] {
+    pub fn gradients(&self, batch: usize) -> Result<[L::Gradients; LAYERS], Error> {
         let [first, second, third] = &self.layers;
-        [
-            first.gradients(None),
-            second.gradients(Some(input_shape(1, batch))),
-            third.gradients(Some(input_shape(2, batch))),
-        ]
+        Ok([
+            first.gradients(None)?,
+            second.gradients(Some(input_shape(1, batch)))?,
+            third.gradients(Some(input_shape(2, batch)))?,
+        ])
     }
 
     /// The mean cross-entropy of the batch; its gradients go to `gradients`.

@@ -36,9 +36,9 @@ pub struct Trainer<L: Layer> {
 }
 
 impl<L: Layer> Trainer<L> {
-    pub fn new(net: Net<L>) -> Self {
-        let gradients = net.gradients(BATCH);
-        Self { net, gradients, velocities: Vec::new() }
+    pub fn new(net: Net<L>) -> Result<Self, Error> {
+        let gradients = net.gradients(BATCH)?;
+        Ok(Self { net, gradients, velocities: Vec::new() })
     }
 
     /// Trains on the batches of `order`, calling `stepped` after each, then tests.

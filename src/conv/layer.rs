@@ -1,11 +1,13 @@
 //! The plain convolution layer: what a folded DO-Conv layer becomes, and the baseline it is
 //! compared with.
 
+use std::borrow::Cow;
+
 use ndarray::{
     Array1, Array4, ArrayRef, ArrayView1, ArrayView4, ArrayViewMut1, ArrayViewMut4, Dimension,
 };
 
-use crate::array::{self, contiguous, expect_optional_shape, expect_shape, fill};
+use crate::array::{self, contiguous, expect_optional_shape, expect_shape, fill, ordered};
 use crate::error::Result;
 use crate::geometry::{Geometry, Spec};
 use crate::init::Sampler;
@@ -85,15 +87,20 @@ impl Conv2dConfig {
         const OPERATION: &str = "Conv2dConfig::init";
         let spec = self.spec(OPERATION)?;
         let mut weight = array::zeros(OPERATION, "weight", spec.weight_shape())?;
-        let (fan_in, fan_out) =
-            (spec.group_inputs() * spec.taps(), spec.group_outputs() * spec.taps());
+        let fans = [spec.group_inputs() * spec.taps(), spec.group_outputs() * spec.taps()];
         let mut sampler = Sampler::new(seed);
-        fill(weight.view_mut(), |values| {
-            values.copy_from_slice(&sampler.draw(self.w_init, fan_in, fan_out, values.len()));
-        });
-        let bias = self
-            .bias
-            .then(|| sampler.draw(self.bias_init, fan_in, fan_out, spec.out_channels).into());
+        fill(weight.view_mut(), |weight| {
+            sampler.draw([OPERATION, "w_init"], self.w_init, fans, weight)
+        })?;
+        let mut bias = match self.bias {
+            true => Some(array::zeros(OPERATION, "bias", [spec.out_channels])?),
+            false => None,
+        };
+        if let Some(bias) = &mut bias {
+            fill(bias.view_mut(), |bias| {
+                sampler.draw([OPERATION, "bias_init"], self.bias_init, fans, bias)
+            })?;
+        }
         Ok(Conv2d { config: self, spec, weight, bias })
     }
 }
@@ -174,7 +181,7 @@ impl<T: Scalar> Conv2d<T> {
         const OPERATION: &str = "Conv2d::forward";
         let (x, geometry) = self.resolve(OPERATION, x)?;
         let mut y = array::zeros(OPERATION, "y", geometry.output_shape())?;
-        self.convolve(&geometry, x, y.view_mut());
+        self.convolve(&geometry, &x, y.view_mut());
         Ok(y)
     }
 
@@ -192,7 +199,7 @@ impl<T: Scalar> Conv2d<T> {
         let (x, geometry) = self.resolve(OPERATION, x)?;
         let y: ArrayViewMut4<T> = array::view_mut(OPERATION, "y", y)?;
         expect_shape(OPERATION, "y", &geometry.output_shape(), y.shape())?;
-        self.convolve(&geometry, x, y);
+        self.convolve(&geometry, &x, y);
         Ok(())
     }
 
@@ -208,24 +215,32 @@ impl<T: Scalar> Conv2d<T> {
     ) -> Result<Conv2dGradients<T>> {
         const OPERATION: &str = "Conv2d::backward";
         let (x, geometry) = self.resolve(OPERATION, x)?;
-        let dy = array::view(OPERATION, "dy", dy)?;
-        expect_shape(OPERATION, "dy", &geometry.output_shape(), dy.shape())?;
+        let dy = resolve_gradient(OPERATION, &geometry, dy)?;
         let mut gradients = Conv2dGradients {
             x: Some(array::zeros(OPERATION, "dx", geometry.input_shape())?),
-            ..self.gradients(None)
+            ..self.gradients(None)?
         };
-        self.differentiate(&geometry, x, dy, gradients.view_mut());
+        self.differentiate(&geometry, &x, &dy, gradients.view_mut());
         Ok(gradients)
     }
 
     /// Buffers for [`Conv2d::backward_into`], all zeros: with the gradient of an input of that shape,
     /// or without.
-    pub fn gradients(&self, input: Option<(usize, usize, usize, usize)>) -> Conv2dGradients<T> {
-        Conv2dGradients {
-            x: input.map(Array4::zeros),
-            weight: Array4::zeros(self.weight.raw_dim()),
-            bias: self.bias.as_ref().map(|bias| Array1::zeros(bias.raw_dim())),
-        }
+    ///
+    /// # Errors
+    /// [`ErrorKind::Overflow`](crate::ErrorKind::Overflow) and
+    /// [`ErrorKind::Memory`](crate::ErrorKind::Memory) for gradients that there is no room for.
+    pub fn gradients(
+        &self,
+        input: Option<(usize, usize, usize, usize)>,
+    ) -> Result<Conv2dGradients<T>> {
+        const OPERATION: &str = "Conv2d::gradients";
+        let bias = self.bias.as_ref().map(|bias| array::zeros(OPERATION, "bias", bias.raw_dim()));
+        Ok(Conv2dGradients {
+            x: input.map(|shape| array::zeros(OPERATION, "x", shape)).transpose()?,
+            weight: array::zeros(OPERATION, "weight", self.weight.raw_dim())?,
+            bias: bias.transpose()?,
+        })
     }
 
     /// Writes the gradients of `Σ dy·y` over what `gradients` held before.
@@ -241,17 +256,16 @@ impl<T: Scalar> Conv2d<T> {
     ) -> Result<()> {
         const OPERATION: &str = "Conv2d::backward_into";
         let (x, geometry) = self.resolve(OPERATION, x)?;
-        let dy = array::view(OPERATION, "dy", dy)?;
-        expect_shape(OPERATION, "dy", &geometry.output_shape(), dy.shape())?;
+        let dy = resolve_gradient(OPERATION, &geometry, dy)?;
         if let Some(dx) = &gradients.x {
-            expect_shape(OPERATION, "gradients.x", x.shape(), dx.shape())?;
+            expect_shape(OPERATION, "gradients.x", &geometry.input_shape(), dx.shape())?;
         }
         let (expected, got) = (self.weight.shape(), gradients.weight.shape());
         expect_shape(OPERATION, "gradients.weight", expected, got)?;
         let expected = self.bias.as_ref().map(|bias| bias.shape());
         let got = gradients.bias.as_ref().map(|bias| bias.shape());
         expect_optional_shape(OPERATION, "gradients.bias", expected, got)?;
-        self.differentiate(&geometry, x, dy, gradients);
+        self.differentiate(&geometry, &x, &dy, gradients);
         Ok(())
     }
 
@@ -259,33 +273,43 @@ impl<T: Scalar> Conv2d<T> {
         &self,
         operation: &'static str,
         x: &'a ArrayRef<T, D>,
-    ) -> Result<(ArrayView4<'a, T>, Geometry)> {
+    ) -> Result<(Cow<'a, [T]>, Geometry)> {
         let x: ArrayView4<T> = array::view(operation, "x", x)?;
         let geometry = Geometry::new(operation, &self.spec, x.dim().into())?;
-        Ok((x, geometry))
+        Ok((ordered(operation, "x", x)?, geometry))
     }
 
-    fn convolve(&self, geometry: &Geometry, x: ArrayView4<T>, y: ArrayViewMut4<T>) {
-        let (x, weight) = (contiguous(x), contiguous(self.weight.view()));
+    fn convolve(&self, geometry: &Geometry, x: &[T], y: ArrayViewMut4<T>) {
+        let weight = contiguous(self.weight.view());
         let bias = self.bias.as_ref().map(|bias| contiguous(bias.view()));
-        fill(y, |y| T::convolve(geometry, &x, &weight, bias.as_deref(), y));
+        fill(y, |y| T::convolve(geometry, x, &weight, bias.as_deref(), y));
     }
 
     fn differentiate(
         &self,
         geometry: &Geometry,
-        x: ArrayView4<T>,
-        dy: ArrayView4<T>,
+        x: &[T],
+        dy: &[T],
         gradients: Conv2dGradientsMut<T>,
     ) {
-        let (x, dy) = (contiguous(x), contiguous(dy));
         let weight = contiguous(self.weight.view());
         if let Some(dx) = gradients.x {
-            fill(dx, |dx| T::input_gradient(geometry, &weight, &dy, dx));
+            fill(dx, |dx| T::input_gradient(geometry, &weight, dy, dx));
         }
-        fill(gradients.weight, |dw| T::kernel_gradient(geometry, &x, &dy, dw));
+        fill(gradients.weight, |dw| T::kernel_gradient(geometry, x, dy, dw));
         if let Some(db) = gradients.bias {
-            fill(db, |db| T::bias_gradient(geometry, &dy, db));
+            fill(db, |db| T::bias_gradient(geometry, dy, db));
         }
     }
+}
+
+/// `dy` in order, if it has the shape of the output.
+pub(crate) fn resolve_gradient<'a, T: Scalar, D: Dimension>(
+    operation: &'static str,
+    geometry: &Geometry,
+    dy: &'a ArrayRef<T, D>,
+) -> Result<Cow<'a, [T]>> {
+    let dy: ArrayView4<T> = array::view(operation, "dy", dy)?;
+    expect_shape(operation, "dy", &geometry.output_shape(), dy.shape())?;
+    ordered(operation, "dy", dy)
 }

@@ -12,6 +12,7 @@ pub(crate) mod simd;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use layer::resolve_gradient;
 pub use layer::{Conv2d, Conv2dGradients, Conv2dGradientsMut};
 
 use rayon::prelude::*;

@@ -291,8 +291,8 @@ fn outputs_and_gradients_of_any_strides() {
             conv.forward_into(&x, &mut target).unwrap();
             assert_eq!(target, conv.forward(&x).unwrap());
 
-            let zeros = layer.gradients(Some(x.dim()));
-            let mut target = layer.gradients(None);
+            let zeros = layer.gradients(Some(x.dim())).unwrap();
+            let mut target = layer.gradients(None).unwrap();
             target.x = Some(layouts(&nan(&x))[index].clone());
             target.w = layouts(&zeros.w)[index].clone();
             target.d_offset = zeros.d_offset.map(|d_offset| layouts(&d_offset)[index].clone());
@@ -300,8 +300,8 @@ fn outputs_and_gradients_of_any_strides() {
             layer.backward_into(&saved, &dy, target.view_mut()).unwrap();
             assert_eq!(target, gradients);
 
-            let zeros = conv.gradients(Some(x.dim()));
-            let mut target = conv.gradients(None);
+            let zeros = conv.gradients(Some(x.dim())).unwrap();
+            let mut target = conv.gradients(None).unwrap();
             target.x = Some(layouts(&nan(&x))[index].clone());
             target.weight = layouts(&zeros.weight)[index].clone();
             target.bias = zeros.bias.map(|bias| layouts(&bias)[index].clone());
@@ -326,13 +326,13 @@ fn nothing_is_written_between_the_elements_of_a_view() {
 fn gradients_of_the_parameters_alone() {
     for (layer, [x, dy], _, gradients) in solved() {
         let (_, saved) = layer.forward_train(&x).unwrap();
-        let mut alone = layer.gradients(None);
+        let mut alone = layer.gradients(None).unwrap();
         layer.backward_into(&saved, &dy, alone.view_mut()).unwrap();
         assert_eq!(alone.x, None);
         assert!(alone.parameters().eq(gradients.parameters()));
 
         let conv = layer.fold();
-        let mut alone = conv.gradients(None);
+        let mut alone = conv.gradients(None).unwrap();
         conv.backward_into(&x, &dy, alone.view_mut()).unwrap();
         assert_eq!(alone.x, None);
         assert!(alone.parameters().eq(conv.backward(&x, &dy).unwrap().parameters()));

@@ -59,7 +59,7 @@ fn dy_refused<D: Dimension>(dy: &ArrayRef<f32, D>, reason: &str) {
     let kind = ErrorKind::Shape;
     let conv = conv(true);
     refused(conv.backward(&x(), dy), kind, &format!("Conv2d::backward: {reason}"));
-    let mut gradients = conv.gradients(Some(x().dim()));
+    let mut gradients = conv.gradients(Some(x().dim())).unwrap();
     fill_conv_gradients(&mut gradients);
     let before = gradients.clone();
     let result = conv.backward_into(&x(), dy, gradients.view_mut());
@@ -70,7 +70,7 @@ fn dy_refused<D: Dimension>(dy: &ArrayRef<f32, D>, reason: &str) {
         let x = x();
         let (_, saved) = layer.forward_train(&x).unwrap();
         refused(layer.backward(&saved, dy), kind, &format!("DoConv2d::backward: {reason}"));
-        let mut gradients = layer.gradients(Some(x.dim()));
+        let mut gradients = layer.gradients(Some(x.dim())).unwrap();
         fill_gradients(&mut gradients);
         let before = gradients.clone();
         let result = layer.backward_into(&saved, dy, gradients.view_mut());
@@ -94,7 +94,7 @@ fn upstream_gradients() {
 #[track_caller]
 fn conv_gradients_refused(bias: bool, spoil: impl Fn(&mut Conv2dGradients<f32>), reason: &str) {
     let conv = conv(bias);
-    let mut gradients = conv.gradients(Some(x().dim()));
+    let mut gradients = conv.gradients(Some(x().dim())).unwrap();
     spoil(&mut gradients);
     fill_conv_gradients(&mut gradients);
     let before = gradients.clone();
@@ -127,7 +127,7 @@ fn gradients_refused(config: &DoConv2dConfig, spoil: impl Fn(&mut Gradients<f32>
     for layer in layers(config) {
         let x = x();
         let (y, saved) = layer.forward_train(&x).unwrap();
-        let mut gradients = layer.gradients(Some(x.dim()));
+        let mut gradients = layer.gradients(Some(x.dim())).unwrap();
         spoil(&mut gradients);
         fill_gradients(&mut gradients);
         let before = gradients.clone();

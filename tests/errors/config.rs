@@ -242,3 +242,20 @@ fn initialisers_that_are_no_distribution() {
         }
     }
 }
+
+#[test]
+fn initialisers_beyond_the_element_type() {
+    let init = Init::Constant { value: 1e300 };
+    let config = || Conv2dConfig::new(1, 1, [3, 3]);
+    let reason = "expected an initialiser whose values the element type can hold, got inf";
+    let text = |config: &str, field: &str| format!("{config}::init: {field}: {reason}");
+    let kind = ErrorKind::Value;
+    refused(config().w_init(init).init::<f32>(0), kind, &text("Conv2dConfig", "w_init"));
+    refused(config().bias_init(init).init::<f32>(0), kind, &text("Conv2dConfig", "bias_init"));
+    let layer = || DoConv2dConfig::from(config());
+    refused(layer().w_init(init).init::<f32>(0), kind, &text("DoConv2dConfig", "w_init"));
+    refused(layer().bias_init(init).init::<f32>(0), kind, &text("DoConv2dConfig", "bias_init"));
+    let random = layer().d_init(DInit::Random(init));
+    refused(random.init::<f32>(0), kind, &text("DoConv2dConfig", "d_init"));
+    layer().w_init(init).init::<f64>(0).unwrap();
+}

@@ -22,7 +22,7 @@ fn image_refused<D: Dimension>(
     refused(conv.forward_into(x, &mut y), kind, &text("Conv2d::forward_into"));
     assert_eq!(y, blank);
     refused(conv.backward(x, &blank), kind, &text("Conv2d::backward"));
-    let mut gradients = conv.gradients(Some((1, 1, 1, 1)));
+    let mut gradients = conv.gradients(Some((1, 1, 1, 1))).unwrap();
     fill_conv_gradients(&mut gradients);
     let before = gradients.clone();
     let result = conv.backward_into(x, &blank, gradients.view_mut());
@@ -225,19 +225,41 @@ fn shapes_that_overflow() {
 #[cfg(target_pointer_width = "64")]
 fn images_that_there_is_no_room_for() {
     let kind = ErrorKind::Memory;
-    let config = Conv2dConfig::new(1, 1, [1, 1]);
+    let room =
+        |field: &str, len: usize| format!("{field}: expected room for {len} elements, got none");
+    // An image whose elements don't lie in order is copied.
+    let config = Conv2dConfig::new(1, 1, [1, 1]).stride([1 << 29, 1 << 29]);
     let conv: Conv2d<f32> = config.clone().init(0).unwrap();
     let layer: DoConv2d<f32> = DoConv2dConfig::from(config).init(0).unwrap();
     let one = arr0(1.0);
-    let x = one.broadcast((MOST, 1, 1, 1)).unwrap();
-    let room = |field: &str| format!("{field}: expected room for {MOST} elements, got none");
-    refused(conv.forward(&x), kind, &format!("Conv2d::forward: {}", room("y")));
-    refused(layer.forward(&x), kind, &format!("DoConv2d::forward: {}", room("y")));
-    let train = layer.forward_train(&x);
-    refused(train, kind, &format!("DoConv2d::forward_train: {}", room("y")));
-    let backward = conv.backward(&x, &x);
-    refused(backward, kind, &format!("Conv2d::backward: {}", room("dx")));
-    let check = layer.check_fold_random(&conv, [MOST, 1, 1, 1], 0);
-    refused(check, kind, &format!("DoConv2d::check_fold_random: {}", room("x")));
+    let x = one.broadcast((1, 1, 1 << 29, 1 << 29)).unwrap();
+    let copy = room("x", 1 << 58);
+    refused(conv.forward(&x), kind, &format!("Conv2d::forward: {copy}"));
+    refused(conv.backward(&x, &x), kind, &format!("Conv2d::backward: {copy}"));
+    refused(layer.forward(&x), kind, &format!("DoConv2d::forward: {copy}"));
+    refused(layer.forward_train(&x), kind, &format!("DoConv2d::forward_train: {copy}"));
+    let check = layer.check_fold_random(&conv, [1, 1, 1 << 29, 1 << 29], 0);
+    refused(check, kind, &format!("DoConv2d::check_fold_random: {copy}"));
     assert_eq!(layer.check_fold(&conv, &x).unwrap_err().kind, kind);
+
+    // Small images, large outputs.
+    let config = Conv2dConfig::new(1, 1, [1, 1]).padding([[0, MOST - 1], [0, 0]]);
+    let conv: Conv2d<f32> = config.clone().init(0).unwrap();
+    let layer: DoConv2d<f32> = DoConv2dConfig::from(config).init(0).unwrap();
+    let x = Array4::ones((1, 1, 1, 1));
+    let output = room("y", MOST);
+    refused(conv.forward(&x), kind, &format!("Conv2d::forward: {output}"));
+    refused(layer.forward(&x), kind, &format!("DoConv2d::forward: {output}"));
+    refused(layer.forward_train(&x), kind, &format!("DoConv2d::forward_train: {output}"));
+
+    let gradient = room("x", MOST);
+    let shape = Some((MOST, 1, 1, 1));
+    refused(conv.gradients(shape), kind, &format!("Conv2d::gradients: {gradient}"));
+    refused(layer.gradients(shape), kind, &format!("DoConv2d::gradients: {gradient}"));
+    let shape = Some((1 << 40, 1 << 40, 1, 1));
+    let text = "x: expected a number of elements that can be addressed, got \
+                [1099511627776, 1099511627776, 1, 1]";
+    let kind = ErrorKind::Overflow;
+    refused(conv.gradients(shape), kind, &format!("Conv2d::gradients: {text}"));
+    refused(layer.gradients(shape), kind, &format!("DoConv2d::gradients: {text}"));
 }

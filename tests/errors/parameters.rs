@@ -90,7 +90,7 @@ fn stale(layer: &DoConv2d<f32>, saved: &Saved<f32>) {
     let text = format!("DoConv2d::backward: {STALE}");
     refused(layer.backward(saved, &dy), ErrorKind::StaleState, &text);
     let [b, i, h, w] = saved.input_shape();
-    let mut gradients = layer.gradients(Some((b, i, h, w)));
+    let mut gradients = layer.gradients(Some((b, i, h, w))).unwrap();
     fill_gradients(&mut gradients);
     let before = gradients.clone();
     let result = layer.backward_into(saved, &dy, gradients.view_mut());

@@ -225,14 +225,18 @@ impl<T: Scalar, M: Copy, E: Copy, const R: usize> Block<'_, T, M, E, R> {
         simd: S,
         first: usize,
     ) -> [[S::Vector; C]; R] {
-        let mut acc: [[_; C]; R] = self.bias.map(|bias| [simd.splat(bias); C]);
+        let mut acc = [[simd.zero(); C]; R];
+        for (acc, &bias) in acc.iter_mut().zip(&self.bias) {
+            *acc = [simd.splat(bias); C];
+        }
         for &(line, weights) in self.meetings {
             for tap in 0..self.kernel_cols {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    let pixels: [_; C] = std::array::from_fn(|c| {
-                        self.lines.read::<T, S, KIND>(simd, line, first + c, tap)
-                    });
+                    let mut pixels = [simd.zero(); C];
+                    for (c, pixels) in pixels.iter_mut().enumerate() {
+                        *pixels = self.lines.read::<T, S, KIND>(simd, line, first + c, tap);
+                    }
                     for (r, acc) in acc.iter_mut().enumerate() {
                         let weight = simd.splat(*weights.add(tap * R + r));
                         for (acc, &pixels) in acc.iter_mut().zip(&pixels) {
@@ -374,31 +378,34 @@ impl<T: Scalar> GroupGradient<'_, T> {
             let dy = &job.dy[dy..dy + R * pixels];
             for (block, sums) in sums.chunks_exact_mut(X * R * S::LANES).enumerate() {
                 let mut acc = [[simd.zero(); R]; X];
+                // The input channel, kernel row and kernel column of each row k of the block.
+                let mut steps = [None; X];
+                for (k, step) in (block * X..depth).zip(&mut steps) {
+                    let tap = k % taps;
+                    *step = Some([k / taps, tap / kernel_cols, tap % kernel_cols]);
+                }
                 for row in 0..rows.output {
-                    // The image row and column tap of each row k of the block. Where the kernel's
-                    // row reads zeros, any row through the tap that reads none.
+                    // The image row and column tap of each; the tap past the last, which reads
+                    // nothing, where the kernel's row reads zeros.
                     let mut all = true;
-                    let sources: [(*const T, usize); X] = std::array::from_fn(|index| {
-                        let k = block * X + index;
-                        let (input, tap) = (k / taps, k % taps);
-                        match rows.source(row, tap / kernel_cols) {
-                            Some(row) if k < depth => {
-                                let line = &x[input * plane + row * cols.input..][..cols.input];
-                                (line.as_ptr(), tap % kernel_cols)
-                            }
-                            _ => {
-                                all = false;
-                                (x.as_ptr(), kernel_cols)
-                            }
+                    let mut sources = [(x.as_ptr(), kernel_cols); X];
+                    for (source, step) in sources.iter_mut().zip(&steps) {
+                        let row = step.and_then(|[_, row_tap, _]| rows.source(row, row_tap));
+                        if let (&Some([input, _, tap]), Some(row)) = (step, row) {
+                            let line = &x[input * plane + row * cols.input..][..cols.input];
+                            *source = (line.as_ptr(), tap);
+                        } else {
+                            all = false;
                         }
-                    });
+                    }
                     let dy = &dy[row * cols.output..];
                     for (index, (outputs, mask)) in lines.columns.iter().enumerate() {
-                        // SAFETY: the mask has a lane for each element of `line`.
-                        let gradients: [_; R] = std::array::from_fn(|r| unsafe {
+                        let mut gradients = [simd.zero(); R];
+                        for (r, gradients) in gradients.iter_mut().enumerate() {
                             let line = &dy[r * pixels + outputs.start..][..outputs.len()];
-                            simd.load_masked(line.as_ptr(), *mask)
-                        });
+                            // SAFETY: the mask has a lane for each element of `line`.
+                            *gradients = unsafe { simd.load_masked(line.as_ptr(), *mask) };
+                        }
                         // SAFETY: each source is an image row with a tap of it, and full vectors are
                         // read as such only if no source is the tap that reads zeros.
                         unsafe {

@@ -128,6 +128,9 @@ impl<T: Scalar> PackedKernel<T> {
 /// Packing an element takes about as long as so many multiply-accumulates of a vector kernel.
 const PACKED_PER_ELEMENT: usize = 16;
 
+/// Channels packed of one panel before the next panel's turn.
+const PACKED_CHANNELS: usize = 8;
+
 /// No register tile has more rows.
 const MOST_ROWS: usize = 16;
 
@@ -248,16 +251,23 @@ impl<T: Scalar> Kernel<T> for TaskKernel<'_, T> {
         loop {
             let depth = start..kernel.depth.min(start + block_depth);
             let panel_len = depth.len() * S::NR;
-            for (index, plan) in plans.iter().enumerate() {
-                let target = &mut panels[index * panel_len..][..panel_len];
-                columns.pack(simd, plan, depth.clone(), S::NR, target);
+            // A few channels of all panels at a time: the pixels of neighbouring panels are neighbours.
+            let stretch = PACKED_CHANNELS * columns.taps();
+            for first in depth.clone().step_by(stretch) {
+                let part = first..depth.end.min(first + stretch);
+                for (index, plan) in plans.iter().enumerate() {
+                    let start = index * panel_len + (first - depth.start) * S::NR;
+                    let target = &mut panels[start..start + part.len() * S::NR];
+                    columns.pack(simd, plan, part.clone(), S::NR, target);
+                }
             }
-            for (index, panel) in task.pixels.clone().enumerate() {
-                let b = &panels[index * panel_len..][..panel_len];
-                for channel_panel in task.channels.clone() {
-                    let a = kernel.panel(task.group, channel_panel, depth.clone());
-                    let first = channel_panel * S::MR;
-                    let rows = S::MR.min(group_out - first);
+            for channel_panel in task.channels.clone() {
+                let a = kernel.panel(task.group, channel_panel, depth.clone());
+                let first = channel_panel * S::MR;
+                let rows = S::MR.min(group_out - first);
+                let channel = task.group * group_out + first;
+                for (index, panel) in task.pixels.clone().enumerate() {
+                    let b = &panels[index * panel_len..][..panel_len];
                     assert!(a.len() == depth.len() * S::MR && b.len() == depth.len() * S::NR);
                     let operands = Operands {
                         a: a.as_ptr(),
@@ -269,7 +279,6 @@ impl<T: Scalar> Kernel<T> for TaskKernel<'_, T> {
                     // SAFETY: `a` has MR and `b` has NR elements for each step of the sum, as just
                     // asserted, and `tile` has MR · NR.
                     unsafe { simd.tile::<false>(rows, operands, tile.as_mut_ptr()) };
-                    let channel = task.group * group_out + first;
                     let replace = start == 0;
                     job.write(simd, &tile, channel..channel + rows, panel_pixels(panel), replace);
                 }

@@ -119,43 +119,63 @@ impl<T: Scalar> Columns<'_, T> {
         let image_len = self.channels * plane;
         plan.runs.extend(runs(pixels, rows.output, cols.output));
         let by_register = cols.step <= 2;
-        for tap in 0..self.taps() {
-            let (row_tap, col_tap) = (tap / cols.offsets.len(), tap % cols.offsets.len());
-            for first in (0..width).step_by(S::LANES) {
-                for run in &plan.runs {
-                    let Some(row) = rows.source(run.row, row_tap) else { continue };
-                    let line = run.image * image_len + row * cols.input;
-                    let lane = |output: usize| run.lane + output - run.col;
-                    let outputs = run.col..run.col + run.len;
-                    let inside = cols.interior(outputs.clone(), col_tap);
-                    let register = first..first + S::LANES;
-                    let lanes = lane(inside.start).max(first)..lane(inside.end).min(register.end);
-                    if by_register && !lanes.is_empty() {
-                        // Where the register's first lane would read; that may be outside the image.
-                        let output = (run.col + first) as isize - run.lane as isize;
-                        let col = output * cols.step as isize + cols.offsets[col_tap];
-                        let lanes = lanes.start - first..lanes.end - first;
-                        plan.pieces.push(Piece {
-                            offset: line as isize + col,
-                            mask: simd.mask(lanes.clone()),
-                            even_mask: simd.even_mask(lanes),
-                        });
-                    }
-                    let single = if by_register { inside } else { outputs.start..outputs.start };
-                    if cols.mode == PaddingMode::Zeros && by_register {
-                        continue;
-                    }
-                    for output in (outputs.start..single.start).chain(single.end..outputs.end) {
-                        if register.contains(&lane(output))
-                            && let Some(col) = cols.source(output, col_tap)
-                        {
-                            plan.singles.push((lane(output), line + col));
+        plan.even = cols.step == 2;
+        // What all taps of a kernel row and of a kernel column share.
+        for run in &plan.runs {
+            let line = |row| run.image * image_len + row * cols.input;
+            for tap in 0..rows.offsets.len() {
+                let line = rows.source(run.row, tap).map(line);
+                plan.reach = plan.reach.max(line.map_or(0, |line| line + cols.input));
+                plan.lines.push(line);
+            }
+            for tap in 0..cols.offsets.len() {
+                plan.insides.push(cols.interior(run.col..run.col + run.len, tap));
+            }
+        }
+        for row_tap in 0..rows.offsets.len() {
+            for col_tap in 0..cols.offsets.len() {
+                for first in (0..width).step_by(S::LANES) {
+                    for (index, run) in plan.runs.iter().enumerate() {
+                        let register = first..first + S::LANES;
+                        if run.lane >= register.end || run.lane + run.len <= first {
+                            continue;
+                        }
+                        let Some(line) = plan.lines[index * rows.offsets.len() + row_tap] else {
+                            continue;
+                        };
+                        let inside = &plan.insides[index * cols.offsets.len() + col_tap];
+                        let lane = |output: usize| run.lane + output - run.col;
+                        let lanes =
+                            lane(inside.start).max(first)..lane(inside.end).min(register.end);
+                        if by_register && lanes.start < lanes.end {
+                            // Where the register's first lane would read; that may be outside the
+                            // image.
+                            let output = (run.col + first) as isize - run.lane as isize;
+                            let col = output * cols.step as isize + cols.offsets[col_tap];
+                            let lanes = lanes.start - first..lanes.end - first;
+                            plan.pieces.push(Piece {
+                                offset: line as isize + col,
+                                mask: simd.mask(lanes.clone()),
+                                even_mask: simd.even_mask(lanes),
+                            });
+                        }
+                        if by_register && cols.mode == PaddingMode::Zeros {
+                            continue;
+                        }
+                        let outputs = run.col..run.col + run.len;
+                        let single = |output: &usize| !(by_register && inside.contains(output));
+                        for output in outputs.filter(single) {
+                            if register.contains(&lane(output))
+                                && let Some(col) = cols.source(output, col_tap)
+                            {
+                                plan.singles.push((lane(output), line + col));
+                            }
                         }
                     }
+                    plan.piece_ends.push(plan.pieces.len());
                 }
-                plan.piece_ends.push(plan.pieces.len());
+                plan.single_ends.push(plan.singles.len());
             }
-            plan.single_ends.push(plan.singles.len());
         }
     }
 
@@ -170,42 +190,61 @@ impl<T: Scalar> Columns<'_, T> {
         width: usize,
         panel: &mut [T],
     ) {
+        if plan.even {
+            self.pack_by::<S, true>(simd, plan, depth, width, panel);
+        } else {
+            self.pack_by::<S, false>(simd, plan, depth, width, panel);
+        }
+    }
+
+    #[inline(always)]
+    fn pack_by<S: Simd<T>, const EVEN: bool>(
+        &self,
+        simd: S,
+        plan: &PanelPlan<S::Mask, S::EvenMask>,
+        depth: Range<usize>,
+        width: usize,
+        panel: &mut [T],
+    ) {
         let taps = self.taps();
         let plane = self.rows.input * self.cols.input;
         let registers = width / S::LANES;
-        assert!(depth.end <= self.depth() && plan.piece_ends.len() == taps * registers);
-        assert!(width == registers * S::LANES);
-        let even = self.cols.step == 2;
+        let last_channel = self.first_channel + self.group_channels - 1;
+        assert!(depth.end <= self.depth() && width == registers * S::LANES);
+        assert!(plan.piece_ends.len() == taps * registers + 1);
+        assert!(last_channel * plane + plan.reach <= self.x.len());
         let (mut channel, mut tap) = (depth.start / taps, depth.start % taps);
         for row in panel[..depth.len() * width].chunks_exact_mut(width) {
             let base = (self.first_channel + channel) * plane;
             let source = self.x.as_ptr().wrapping_add(base);
-            let ends = &plan.piece_ends[tap * registers..][..registers];
-            let mut piece = match tap {
-                0 => 0,
-                _ => plan.piece_ends[tap * registers - 1],
-            };
-            for (&end, target) in ends.iter().zip(row.chunks_exact_mut(S::LANES)) {
-                let mut vector = simd.zero();
-                for (index, piece) in plan.pieces[piece..end].iter().enumerate() {
+            let ends = &plan.piece_ends[tap * registers..][..registers + 1];
+            for (register, target) in row.chunks_exact_mut(S::LANES).enumerate() {
+                let read = |piece: &Piece<S::Mask, S::EvenMask>| {
                     let source = source.wrapping_offset(piece.offset);
-                    // SAFETY: the lanes of a piece's mask read pixels of a row of this channel.
-                    let part = unsafe {
-                        if even {
-                            simd.load_even(source, piece.even_mask)
-                        } else {
-                            simd.load_masked(source, piece.mask)
+                    // SAFETY: the lanes of a piece's mask read pixels within the plan's reach, which
+                    // lies inside `x` for every channel of the group.
+                    unsafe {
+                        match EVEN {
+                            true => simd.load_even(source, piece.even_mask),
+                            false => simd.load_masked(source, piece.mask),
                         }
-                    };
-                    vector = if index == 0 { part } else { simd.add(vector, part) };
-                }
+                    }
+                };
+                let pieces = &plan.pieces[ends[register]..ends[register + 1]];
+                let vector = match pieces {
+                    [] => simd.zero(),
+                    [piece] => read(piece),
+                    [first, rest @ ..] => {
+                        rest.iter().fold(read(first), |sum, piece| simd.add(sum, read(piece)))
+                    }
+                };
                 // SAFETY: `target` has LANES elements.
                 unsafe { simd.store(target.as_mut_ptr(), vector) };
-                piece = end;
             }
             if !plan.singles.is_empty() {
-                let first = if tap == 0 { 0 } else { plan.single_ends[tap - 1] };
-                for &(lane, offset) in &plan.singles[first..plan.single_ends[tap]] {
+                for &(lane, offset) in
+                    &plan.singles[plan.single_ends[tap]..plan.single_ends[tap + 1]]
+                {
                     row[lane] = self.x[base + offset];
                 }
             }
@@ -220,7 +259,15 @@ impl<T: Scalar> Columns<'_, T> {
 /// How the pixels of one panel are read, the same for every channel.
 pub struct PanelPlan<M, E> {
     runs: Vec<Run>,
-    /// By tap, then by register, then by run.
+    /// By run, then by kernel row, where the image row that is read starts; none for zeros.
+    lines: Vec<Option<usize>>,
+    /// By run, then by kernel column, the outputs that read inside the image.
+    insides: Vec<Range<usize>>,
+    /// Whether pixels are read at step 2.
+    even: bool,
+    /// Past the last pixel that is read, from the first pixel of the channel in the first image.
+    reach: usize,
+    /// By tap, then by register, then by run; and where each register's begin, and the last end.
     pieces: Vec<Piece<M, E>>,
     piece_ends: Vec<usize>,
     /// By tap, the lanes that are read one by one: those past the border of an image that isn't
@@ -242,6 +289,10 @@ impl<M, E> Default for PanelPlan<M, E> {
     fn default() -> Self {
         Self {
             runs: Vec::new(),
+            lines: Vec::new(),
+            insides: Vec::new(),
+            even: false,
+            reach: 0,
             pieces: Vec::new(),
             piece_ends: Vec::new(),
             singles: Vec::new(),
@@ -253,9 +304,14 @@ impl<M, E> Default for PanelPlan<M, E> {
 impl<M, E> PanelPlan<M, E> {
     fn clear(&mut self) {
         self.runs.clear();
+        self.lines.clear();
+        self.insides.clear();
         self.pieces.clear();
         self.piece_ends.clear();
         self.singles.clear();
         self.single_ends.clear();
+        self.piece_ends.push(0);
+        self.single_ends.push(0);
+        self.reach = 0;
     }
 }

@@ -140,12 +140,14 @@ macro_rules! mask_registers {
         #[inline(always)]
         fn even_mask(self, lanes: std::ops::Range<usize>) -> Self::EvenMask {
             const HALF: usize = <Avx512 as Simd<$t>>::LANES / 2;
-            // The even elements of the lanes, in the register that is read first and in the next.
-            let mask = |half: usize| {
-                let evens = lanes.clone().filter(|lane| lane / HALF == half);
-                evens.fold(0, |mask, lane| mask | 1 << (2 * (lane % HALF)))
+            let lanes = u32::from(<Self as Simd<$t>>::mask(self, lanes));
+            // The lanes of one half, each at the place of its element in a register of both.
+            let spread = |mut half: u32| {
+                half = (half | half << 4) & 0x0f0f;
+                half = (half | half << 2) & 0x3333;
+                ((half | half << 1) & 0x5555) as $mask
             };
-            (mask(0), mask(1))
+            (spread(lanes & ((1 << HALF) - 1)), spread(lanes >> HALF))
         }
 
         #[inline(always)]

@@ -41,27 +41,27 @@ impl Composer {
         }
     }
 
-    /// `c(o, i)`, the channel of `D` that goes with `W[o, i]`.
-    pub fn channel(&self, output: usize, input: usize) -> usize {
-        match self.pairing {
-            Pairing::InputChannel => output / self.group_outputs * self.group_inputs + input,
-            Pairing::PyTorch => output % self.groups * self.group_inputs + input,
-            Pairing::TensorFlow => input * self.groups + output / self.group_outputs,
-        }
+    /// `c(o, i)`, the channels of `D` that go with `W[o, i]` for each `i`.
+    pub fn channels(&self, output: usize) -> impl Iterator<Item = usize> {
+        let (first, step) = match self.pairing {
+            Pairing::InputChannel => (output / self.group_outputs * self.group_inputs, 1),
+            Pairing::PyTorch => (output % self.groups * self.group_inputs, 1),
+            Pairing::TensorFlow => (output / self.group_outputs, self.groups),
+        };
+        (0..self.group_inputs).map(move |input| first + input * step)
     }
 
-    /// The inverse of [`Composer::channel`]: the `i`, and the `r` output channels `o`, with
-    /// `c(o, i) = channel`.
-    pub fn paired_with(&self, channel: usize) -> (usize, impl Iterator<Item = usize> + Clone) {
+    /// The inverse of [`Composer::channels`]: the `i`, and the first and the step of the `r` output
+    /// channels `o`, with `c(o, i) = channel`.
+    fn paired_with(&self, channel: usize) -> [usize; 3] {
         let (group, input) = match self.pairing {
             Pairing::TensorFlow => (channel % self.groups, channel / self.groups),
             _ => (channel / self.group_inputs, channel % self.group_inputs),
         };
-        let (first, step) = match self.pairing {
-            Pairing::PyTorch => (group, self.groups),
-            _ => (group * self.group_outputs, 1),
-        };
-        (input, (0..self.group_outputs).map(move |index| first + index * step))
+        match self.pairing {
+            Pairing::PyTorch => [input, group, self.groups],
+            _ => [input, group * self.group_outputs, 1],
+        }
     }
 
     /// `E[m, s]`: the identity, repeated as often as it fits into `S`; the same for every channel.
@@ -105,19 +105,7 @@ impl Composer {
                 column.zip(row).for_each(|(target, &value)| *target = value);
             }
         }
-        self.for_each_output(engine, weight, taps, |output, weight| {
-            let product = RowProduct {
-                composer: self,
-                output,
-                width,
-                rows: &transposed,
-                factors: &w[output * self.group_inputs * d_mul..],
-                sums: weight,
-                steps: d_mul,
-                len: taps,
-            };
-            T::dispatch_to(engine.isa, product);
-        });
+        self.row_products(engine, [d_mul, taps], width, &transposed, w, weight);
     }
 
     /// Writes the adjoint at `dweight`, `[O, n, MN]`: `dw`, `[O, n, S]`, and `dd_offset`,
@@ -138,84 +126,102 @@ impl Composer {
         for (row, target) in d.chunks_exact(d_mul).zip(padded.chunks_exact_mut(width)) {
             target[..d_mul].copy_from_slice(row);
         }
-        self.for_each_output(engine, dw, d_mul, |output, dw| {
-            let product = RowProduct {
-                composer: self,
-                output,
-                width,
-                rows: &padded,
-                factors: &dweight[output * self.group_inputs * taps..],
-                sums: dw,
-                steps: taps,
-                len: d_mul,
-            };
-            T::dispatch_to(engine.isa, product);
-        });
+        self.row_products(engine, [taps, d_mul], width, &padded, dweight, dw);
+        let len = taps * d_mul;
+        // As many channels as have their sums in L1 together, and neighbours in W.
+        let block = (SUMS_IN_L1 / (taps * width)).clamp(1, 16);
         let threads = engine.threads(self.maccs());
-        for_each_chunk(threads, dd_offset, taps * d_mul, |channel, dd_offset| {
-            let product = OuterProduct { composer: self, channel, w, dweight, dd_offset };
+        for_each_chunk(threads, dd_offset, block * len, |index, dd_offset| {
+            let product =
+                OuterProduct { composer: self, first: index * block, w, dweight, dd_offset };
             T::dispatch_to(engine.isa, product);
         });
     }
 
-    /// Calls `f` with each output channel and its `[n, len]` part of `target`.
-    fn for_each_output<T: Scalar>(
+    /// For each output channel `o`: `sums[o, i, j] = Σ_t factors[o, i, t] · rows[c(o, i), t, j]` with
+    /// `t < steps` and `j < len ≤ width`.
+    fn row_products<T: Scalar>(
         &self,
         engine: &Engine,
-        target: &mut [T],
-        len: usize,
-        f: impl Fn(usize, &mut [T]) + Sync,
+        [steps, len]: [usize; 2],
+        width: usize,
+        rows: &[T],
+        factors: &[T],
+        sums: &mut [T],
     ) {
+        // A few output channels together, which read the same rows one after the other.
+        let block = self.group_outputs.min(8);
         let threads = engine.threads(self.maccs());
-        for_each_chunk(threads, target, self.group_inputs * len, f);
+        for_each_chunk(threads, sums, block * self.group_inputs * len, |index, sums| {
+            let factors = &factors[index * block * self.group_inputs * steps..];
+            let first = index * block;
+            let product =
+                RowProducts { composer: self, first, rows, width, factors, sums, steps, len };
+            T::dispatch_to(engine.isa, product);
+        });
     }
 }
 
-/// For one output channel: `sums[i, j] = Σ_t factors[i, t] · rows[c(o, i), t, j]` with `t < steps`
-/// and `j < len ≤ width`.
-struct RowProduct<'a, T> {
+/// Elements that take half of L1.
+const SUMS_IN_L1: usize = 4096;
+
+/// Sums of a few output channels from `first` on.
+struct RowProducts<'a, T> {
     composer: &'a Composer,
-    output: usize,
+    first: usize,
     /// `[I, steps, width]`.
     rows: &'a [T],
     width: usize,
-    /// `[n, steps]`.
+    /// `[outputs, n, steps]`.
     factors: &'a [T],
-    /// `[n, len]`.
+    /// `[outputs, n, len]`.
     sums: &'a mut [T],
     steps: usize,
     len: usize,
 }
 
-impl<T: Scalar> Kernel<T> for RowProduct<'_, T> {
+impl<T: Scalar> Kernel<T> for RowProducts<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let Self { width, steps, .. } = self;
-        let factors = self.factors.chunks_exact(steps);
-        let targets = self.sums.chunks_exact_mut(self.len);
-        for (input, (factors, targets)) in factors.zip(targets).enumerate() {
-            let channel = self.composer.channel(self.output, input);
-            let rows = &self.rows[channel * steps * width..][..steps * width];
-            for (block, targets) in targets.chunks_mut(LANES).enumerate() {
-                let mut sums = [T::zero(); LANES];
-                for (&factor, row) in factors.iter().zip(rows.chunks_exact(width)) {
-                    let row = &row[block * LANES..][..LANES];
-                    for (sum, &value) in sums.iter_mut().zip(row) {
-                        *sum = simd.fma_scalar(factor, value, *sum);
+        let Self { composer, width, steps, len, .. } = self;
+        let inputs = composer.group_inputs;
+        let outputs = self.sums.len() / (inputs * len);
+        let pairs = (0..outputs).map(|output| composer.channels(self.first + output));
+        let mut channels: Vec<_> = pairs.collect();
+        for input in 0..inputs {
+            for (output, channels) in channels.iter_mut().enumerate() {
+                let Some(channel) = channels.next() else { continue };
+                let rows = &self.rows[channel * steps * width..][..steps * width];
+                let row = output * inputs + input;
+                let factors = &self.factors[row * steps..][..steps];
+                for block in (0..len).step_by(LANES) {
+                    let mut sums = [T::zero(); LANES];
+                    for (&factor, row) in factors.iter().zip(rows.chunks_exact(width)) {
+                        let row = &row[block..block + LANES];
+                        for (sum, &value) in sums.iter_mut().zip(row) {
+                            *sum = simd.fma_scalar(factor, value, *sum);
+                        }
+                    }
+                    // All lanes, where what the last ones overwrite comes later.
+                    let end = (output + 1) * inputs * len;
+                    let targets = &mut self.sums[row * len + block..end];
+                    if let Some(targets) = targets.first_chunk_mut() {
+                        *targets = sums;
+                    } else {
+                        targets.iter_mut().zip(sums).for_each(|(target, sum)| *target = sum);
                     }
                 }
-                targets.copy_from_slice(&sums[..targets.len()]);
             }
         }
     }
 }
 
-/// For one channel of `D`: `dd_offset[m, s] = Σ_(o,i) dweight[o, i, m] · w[o, i, s]`.
+/// For a few channels of `D` from `first` on: `dd_offset[m, s] = Σ_(o,i) dweight[o, i, m] · w[o, i, s]`.
 struct OuterProduct<'a, T> {
     composer: &'a Composer,
-    channel: usize,
+    first: usize,
     w: &'a [T],
     dweight: &'a [T],
     dd_offset: &'a mut [T],
@@ -226,31 +232,36 @@ impl<T: Scalar> Kernel<T> for OuterProduct<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        /// Taps whose sums stay in registers together.
-        const TAPS: usize = 9;
-        let Composer { taps, d_mul, group_inputs, .. } = *self.composer;
-        let (input, outputs) = self.composer.paired_with(self.channel);
-        for first in (0..taps).step_by(TAPS) {
-            let block_taps = TAPS.min(taps - first);
-            for block in (0..d_mul).step_by(LANES) {
-                let len = LANES.min(d_mul - block);
-                let mut sums = [[T::zero(); LANES]; TAPS];
-                for output in outputs.clone() {
-                    let index = output * group_inputs + input;
-                    let mut w = [T::zero(); LANES];
-                    w[..len].copy_from_slice(&self.w[index * d_mul + block..][..len]);
-                    let dweight = &self.dweight[index * taps + first..][..block_taps];
-                    for (sums, &dweight) in sums.iter_mut().zip(dweight) {
+        let Composer { taps, d_mul, group_inputs, group_outputs, .. } = *self.composer;
+        let width = d_mul.next_multiple_of(LANES);
+        let channels = self.dd_offset.len() / (taps * d_mul);
+        let pairs = (self.first..self.first + channels).map(|c| self.composer.paired_with(c));
+        let pairs: Vec<_> = pairs.collect();
+        let mut sums = vec![T::zero(); channels * taps * width];
+        for index in 0..group_outputs {
+            for (sums, [input, first, step]) in sums.chunks_exact_mut(taps * width).zip(&pairs) {
+                let row = (first + index * step) * group_inputs + input;
+                let dweight = &self.dweight[row * taps..][..taps];
+                for block in (0..d_mul).step_by(LANES) {
+                    // All lanes, where there are as many; the sums of the last ones aren't kept.
+                    let w = &self.w[row * d_mul + block..];
+                    let w = w.first_chunk().copied().unwrap_or_else(|| {
+                        let mut padded = [T::zero(); LANES];
+                        padded.iter_mut().zip(w).for_each(|(to, &from)| *to = from);
+                        padded
+                    });
+                    for (sums, &dweight) in sums.chunks_exact_mut(width).zip(dweight) {
+                        let sums = &mut sums[block..block + LANES];
                         for (sum, &w) in sums.iter_mut().zip(&w) {
                             *sum = simd.fma_scalar(dweight, w, *sum);
                         }
                     }
                 }
-                let rows = self.dd_offset[first * d_mul..].chunks_exact_mut(d_mul);
-                for (row, sums) in rows.zip(&sums).take(block_taps) {
-                    row[block..block + len].copy_from_slice(&sums[..len]);
-                }
             }
+        }
+        let rows = self.dd_offset.chunks_exact_mut(d_mul);
+        for (row, sums) in rows.zip(sums.chunks_exact(width)) {
+            row.copy_from_slice(&sums[..d_mul]);
         }
     }
 }

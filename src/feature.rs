@@ -139,10 +139,11 @@ impl<'a, T: Scalar> Feature<'a, T> {
                 dx: Vec::new(),
             })
             .collect();
-        for (index, row) in dw.chunks_exact_mut(d_mul).enumerate() {
-            let inputs = self.composer.group_inputs;
-            let channel = self.composer.channel(index / inputs, index % inputs);
-            tasks[channel].dw.push(row);
+        let rows = dw.chunks_exact_mut(self.composer.group_inputs * d_mul).enumerate();
+        for (output, rows) in rows {
+            for (row, channel) in rows.chunks_exact_mut(d_mul).zip(self.composer.channels(output)) {
+                tasks[channel].dw.push(row);
+            }
         }
         let plane = self.geometry.input_pixels();
         if let (Some(dx), true) = (dx, plane > 0) {

@@ -12,12 +12,11 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::gemm::correlate::{Correlation, KernelView, PackedKernel, Target};
 use super::gemm::source::TapAxis;
 use super::gemm::{Engine, cut};
 use super::lines::{Lines, kind};
+use super::queue::{self, Queue};
 use super::shared::Shared;
 use super::simd::{Kernel, Simd};
 use crate::Scalar;
@@ -54,15 +53,10 @@ pub fn correlate<T: Scalar>(
     });
     let job = Job { correlation, kernel: &kernel, x, bias, y };
     debug_assert_eq!(kernel.depth(), sources * kernel_taps(rows, cols));
-    let perform = |tasks: &[Task]| T::dispatch_to(engine.isa, Perform { job: &job, tasks });
     let tasks: Vec<_> = tasks.collect();
-    if threads == 1 {
-        perform(&tasks);
-    } else {
-        // Several tasks at a time share the plan of the columns.
-        let chunk = tasks.len().div_ceil(4 * threads).max(1);
-        tasks.par_chunks(chunk).for_each(perform);
-    }
+    queue::share(threads, &tasks, |queue| {
+        T::dispatch_to(engine.isa, Worker { job: &job, queue });
+    });
 }
 
 fn kernel_taps(rows: &TapAxis, cols: &TapAxis) -> usize {
@@ -85,18 +79,19 @@ struct Job<'a, T> {
     y: &'a Shared<'a, T>,
 }
 
-struct Perform<'a, T> {
+/// A thread's share of the work.
+struct Worker<'a, T> {
     job: &'a Job<'a, T>,
-    tasks: &'a [Task],
+    queue: &'a Queue<'a, Task>,
 }
 
-impl<T: Scalar> Kernel<T> for Perform<'_, T> {
+impl<T: Scalar> Kernel<T> for Worker<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
         let lines = Lines::new(simd, &self.job.correlation.cols);
-        for task in self.tasks {
+        while let Some(task) = self.queue.take() {
             match self.job.correlation.group_channels[1] {
                 1 => self.job.perform::<S, 1>(simd, &lines, task),
                 2 => self.job.perform::<S, 2>(simd, &lines, task),

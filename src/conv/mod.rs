@@ -7,6 +7,7 @@ mod direct;
 pub(crate) mod gemm;
 mod layer;
 mod lines;
+mod queue;
 mod shared;
 pub(crate) mod simd;
 #[cfg(test)]
@@ -127,7 +128,8 @@ pub(crate) fn bias_gradient<T: Scalar>(geometry: &Geometry, dy: &[T], db: &mut [
     }
 }
 
-/// Calls `f` with the index and the elements of each chunk, on one thread or on all.
+/// Calls `f` with the index and the elements of each chunk, the last of which may be shorter, on one
+/// thread or on all.
 pub(crate) fn for_each_chunk<T: Send>(
     threads: usize,
     data: &mut [T],
@@ -138,10 +140,10 @@ pub(crate) fn for_each_chunk<T: Send>(
         return;
     }
     if threads == 1 {
-        let chunks = data.chunks_exact_mut(size).enumerate();
+        let chunks = data.chunks_mut(size).enumerate();
         chunks.for_each(|(index, chunk)| f(index, chunk));
     } else {
-        let chunks = data.par_chunks_exact_mut(size).enumerate();
+        let chunks = data.par_chunks_mut(size).enumerate();
         chunks.for_each(|(index, chunk)| f(index, chunk));
     }
 }

@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::microkernel::Operands;
 use super::source::{Columns, PanelPlan, TapAxis, runs};
 use super::{Engine, cut};
 use crate::Scalar;
 use crate::conv::for_each_chunk;
+use crate::conv::queue::{self, Queue};
 use crate::conv::shared::Shared;
 use crate::conv::simd::{Kernel, Simd};
 
@@ -185,13 +184,10 @@ pub fn run<T: Scalar>(
         channels: [groups * group_in, groups * group_out],
         pixels,
     };
-    if threads == 1 {
-        let mut scratch = Vec::new();
-        tasks.for_each(|task| job.perform(task, &mut scratch));
-    } else {
-        let tasks: Vec<_> = tasks.collect();
-        tasks.into_par_iter().for_each_init(Vec::new, |scratch, task| job.perform(task, scratch));
-    }
+    let tasks: Vec<_> = tasks.collect();
+    queue::share(threads, &tasks, |queue| {
+        T::dispatch_to(engine.isa, Worker { job: &job, queue });
+    });
 }
 
 /// What all tasks share.
@@ -207,24 +203,41 @@ struct Job<'a, T> {
     pixels: usize,
 }
 
-impl<T: Scalar> Job<'_, T> {
-    fn perform(&self, task: Task, panels: &mut Vec<T>) {
-        T::dispatch_to(self.engine.isa, TaskKernel { job: self, task, panels });
-    }
-}
-
-struct TaskKernel<'a, T> {
+/// A thread's share of the work.
+struct Worker<'a, T> {
     job: &'a Job<'a, T>,
-    task: Task,
-    panels: &'a mut Vec<T>,
+    queue: &'a Queue<'a, Task>,
 }
 
-impl<T: Scalar> Kernel<T> for TaskKernel<'_, T> {
+/// Buffers of one thread.
+struct Scratch<T, M, E> {
+    plans: Vec<PanelPlan<M, E>>,
+    panels: Vec<T>,
+    tile: Vec<T>,
+}
+
+impl<T: Scalar> Kernel<T> for Worker<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let Self { job, task, panels } = self;
+        let mut scratch =
+            Scratch { plans: Vec::new(), panels: Vec::new(), tile: vec![T::zero(); S::MR * S::NR] };
+        while let Some(task) = self.queue.take() {
+            self.job.perform(simd, task, &mut scratch);
+        }
+    }
+}
+
+impl<T: Scalar> Job<'_, T> {
+    #[inline(always)]
+    fn perform<S: Simd<T>>(
+        &self,
+        simd: S,
+        task: &Task,
+        scratch: &mut Scratch<T, S::Mask, S::EvenMask>,
+    ) {
+        let (job, Scratch { plans, panels, tile }) = (self, scratch);
         let kernel = job.kernel;
         let [group_in, group_out] = job.correlation.group_channels;
         let columns = Columns {
@@ -236,16 +249,18 @@ impl<T: Scalar> Kernel<T> for TaskKernel<'_, T> {
             cols: &job.correlation.cols,
         };
         let block_depth = job.engine.blocking.depth.min(kernel.depth);
-        panels.resize(task.pixels.len() * block_depth * S::NR, T::zero());
-        let mut tile = vec![T::zero(); S::MR * S::NR];
+        let len = task.pixels.len() * block_depth * S::NR;
+        if panels.len() < len {
+            panels.resize(len, T::zero());
+        }
         let panel_pixels = |panel: usize| panel * S::NR..((panel + 1) * S::NR).min(job.pixels);
-
-        let plans = task.pixels.clone().map(|panel| {
-            let mut plan = PanelPlan::default();
-            columns.plan(simd, panel_pixels(panel), S::NR, &mut plan);
-            plan
-        });
-        let plans: Vec<_> = plans.collect();
+        if plans.len() < task.pixels.len() {
+            plans.resize_with(task.pixels.len(), PanelPlan::default);
+        }
+        let plans = &mut plans[..task.pixels.len()];
+        for (panel, plan) in task.pixels.clone().zip(&mut *plans) {
+            columns.plan(simd, panel_pixels(panel), S::NR, plan);
+        }
 
         let mut start = 0;
         loop {
@@ -280,7 +295,7 @@ impl<T: Scalar> Kernel<T> for TaskKernel<'_, T> {
                     // asserted, and `tile` has MR · NR.
                     unsafe { simd.tile::<false>(rows, operands, tile.as_mut_ptr()) };
                     let replace = start == 0;
-                    job.write(simd, &tile, channel..channel + rows, panel_pixels(panel), replace);
+                    job.write(simd, tile, channel..channel + rows, panel_pixels(panel), replace);
                 }
             }
             start = depth.end;

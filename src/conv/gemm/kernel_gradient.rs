@@ -6,12 +6,11 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::microkernel::Operands;
 use super::source::{Columns, PanelPlan, TapAxis};
 use super::{Engine, cut};
 use crate::Scalar;
+use crate::conv::queue::{self, Queue};
 use crate::conv::shared::Shared;
 use crate::conv::simd::{Kernel, Simd};
 use crate::geometry::Geometry;
@@ -78,31 +77,34 @@ pub fn run<T: Scalar>(engine: &Engine, geometry: &Geometry, x: &[T], dy: &[T], d
         dy,
         dw: Shared::new(dw),
     };
-    let perform = |scratch: &mut Scratch<T>, task| {
-        let job = &job;
-        T::dispatch_to(engine.isa, TaskKernel { job, task, scratch });
-    };
-    if threads == 1 {
-        let mut scratch = Scratch::default();
-        tasks.for_each(|task| perform(&mut scratch, task));
-    } else {
-        let tasks: Vec<_> = tasks.collect();
-        tasks.into_par_iter().for_each_init(Scratch::default, perform);
-    }
+    let tasks: Vec<_> = tasks.collect();
+    queue::share(threads, &tasks, |queue| {
+        T::dispatch_to(engine.isa, Worker { job: &job, queue });
+    });
 }
 
-struct TaskKernel<'a, T> {
+/// A thread's share of the work.
+struct Worker<'a, T> {
     job: &'a Job<'a, T>,
-    task: Task,
-    scratch: &'a mut Scratch<T>,
+    queue: &'a Queue<'a, Task>,
 }
 
-impl<T: Scalar> Kernel<T> for TaskKernel<'_, T> {
+impl<T: Scalar> Kernel<T> for Worker<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let Self { job, task, scratch } = self;
+        let mut scratch = Scratch::default();
+        while let Some(task) = self.queue.take() {
+            self.job.perform(simd, task, &mut scratch);
+        }
+    }
+}
+
+impl<T: Scalar> Job<'_, T> {
+    #[inline(always)]
+    fn perform<S: Simd<T>>(&self, simd: S, task: &Task, scratch: &mut Scratch<T>) {
+        let job = self;
         let spec = &job.geometry.spec;
         let columns = Columns {
             x: job.x,
@@ -118,8 +120,13 @@ impl<T: Scalar> Kernel<T> for TaskKernel<'_, T> {
         let rows = task.rows.len();
         let channel_panels = task.channels.len().div_ceil(S::NR);
         let sums_width = channel_panels * S::NR;
-        scratch.columns.resize(block * rows * S::NR, T::zero());
-        scratch.dy.resize(block * S::NR * sums_width, T::zero());
+        let room = |buffer: &mut Vec<T>, len: usize| {
+            if buffer.len() < len {
+                buffer.resize(len, T::zero());
+            }
+        };
+        room(&mut scratch.columns, block * rows * S::NR);
+        room(&mut scratch.dy, block * S::NR * sums_width);
         scratch.tile.resize(S::MR * S::NR, T::zero());
         scratch.sums.clear();
         scratch.sums.resize(rows * sums_width, T::zero());
@@ -136,7 +143,7 @@ impl<T: Scalar> Kernel<T> for TaskKernel<'_, T> {
             }
             let start = first * S::NR;
             let block_pixels = start..pixels.min(start + block * S::NR);
-            job.transpose_dy(&task, block_pixels, block * S::NR, S::NR, &mut scratch.dy);
+            job.transpose_dy(task, block_pixels, block * S::NR, S::NR, &mut scratch.dy);
 
             for channel_panel in 0..channel_panels {
                 let b = &scratch.dy[channel_panel * block * S::NR * S::NR..];

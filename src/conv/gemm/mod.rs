@@ -78,8 +78,9 @@ impl Engine {
     }
 }
 
-/// Cuts `0..len` into at most `parts` ranges of equal size, but for the last.
+/// Cuts `0..len` into `parts` ranges, at most `len`, whose sizes differ by one at most.
 pub fn cut(len: usize, parts: usize) -> impl Iterator<Item = std::ops::Range<usize>> + Clone {
-    let size = len.div_ceil(parts.max(1)).max(1);
-    (0..len).step_by(size).map(move |start| start..(start + size).min(len))
+    let parts = parts.min(len);
+    let bound = move |part: usize| part * (len / parts) + part.min(len % parts);
+    (0..parts).map(move |part| bound(part)..bound(part + 1))
 }

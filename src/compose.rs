@@ -43,12 +43,17 @@ impl Composer {
 
     /// `c(o, i)`, the channels of `D` that go with `W[o, i]` for each `i`.
     pub fn channels(&self, output: usize) -> impl Iterator<Item = usize> {
-        let (first, step) = match self.pairing {
-            Pairing::InputChannel => (output / self.group_outputs * self.group_inputs, 1),
-            Pairing::PyTorch => (output % self.groups * self.group_inputs, 1),
-            Pairing::TensorFlow => (output / self.group_outputs, self.groups),
-        };
+        let [first, step] = self.first_channel(output);
         (0..self.group_inputs).map(move |input| first + input * step)
+    }
+
+    /// `c(o, 0)`, and how far apart `c(o, i)` and `c(o, i + 1)` are.
+    fn first_channel(&self, output: usize) -> [usize; 2] {
+        match self.pairing {
+            Pairing::InputChannel => [output / self.group_outputs * self.group_inputs, 1],
+            Pairing::PyTorch => [output % self.groups * self.group_inputs, 1],
+            Pairing::TensorFlow => [output / self.group_outputs, self.groups],
+        }
     }
 
     /// The inverse of [`Composer::channels`]: the `i`, and the first and the step of the `r` output
@@ -184,34 +189,67 @@ impl<T: Scalar> Kernel<T> for RowProducts<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd<T>>(self, simd: S) {
-        let Self { composer, width, steps, len, .. } = self;
-        let inputs = composer.group_inputs;
-        let outputs = self.sums.len() / (inputs * len);
-        let pairs = (0..outputs).map(|output| composer.channels(self.first + output));
-        let mut channels: Vec<_> = pairs.collect();
-        for input in 0..inputs {
-            for (output, channels) in channels.iter_mut().enumerate() {
-                let Some(channel) = channels.next() else { continue };
-                let rows = &self.rows[channel * steps * width..][..steps * width];
-                let row = output * inputs + input;
-                let factors = &self.factors[row * steps..][..steps];
-                for block in (0..len).step_by(LANES) {
-                    let mut sums = [T::zero(); LANES];
-                    for (&factor, row) in factors.iter().zip(rows.chunks_exact(width)) {
-                        let row = &row[block..block + LANES];
-                        for (sum, &value) in sums.iter_mut().zip(row) {
-                            *sum = simd.fma_scalar(factor, value, *sum);
-                        }
+    fn run<S: Simd<T>>(mut self, simd: S) {
+        let inputs = self.composer.group_inputs;
+        let outputs = self.sums.len() / (inputs * self.len);
+        let mut output = 0;
+        while output < outputs {
+            // Output channels of one channel of D at a time read its rows together.
+            let [first, step] = self.composer.first_channel(self.first + output);
+            let alike = |o: &usize| self.composer.first_channel(self.first + o) == [first, step];
+            let together = (output..outputs).take_while(alike).count();
+            for input in 0..inputs {
+                let channel = first + input * step;
+                let mut at = output;
+                while at + 4 <= output + together {
+                    self.sum::<S, 4>(simd, at, input, channel);
+                    at += 4;
+                }
+                while at < output + together {
+                    self.sum::<S, 1>(simd, at, input, channel);
+                    at += 1;
+                }
+            }
+            output += together;
+        }
+    }
+}
+
+impl<T: Scalar> RowProducts<'_, T> {
+    /// Sums for `Q` output channels from `output` on.
+    #[inline(always)]
+    fn sum<S: Simd<T>, const Q: usize>(
+        &mut self,
+        simd: S,
+        output: usize,
+        input: usize,
+        channel: usize,
+    ) {
+        let Self { width, steps, len, rows, factors, .. } = *self;
+        let inputs = self.composer.group_inputs;
+        let rows = &rows[channel * steps * width..][..steps * width];
+        let mut by_output: [&[T]; Q] = [&[]; Q];
+        for (q, part) in by_output.iter_mut().enumerate() {
+            *part = &factors[((output + q) * inputs + input) * steps..][..steps];
+        }
+        for block in (0..len).step_by(LANES) {
+            let mut sums = [[T::zero(); LANES]; Q];
+            for (t, row) in rows.chunks_exact(width).enumerate() {
+                let row = &row[block..block + LANES];
+                for (sums, factors) in sums.iter_mut().zip(&by_output) {
+                    for (sum, &value) in sums.iter_mut().zip(row) {
+                        *sum = simd.fma_scalar(factors[t], value, *sum);
                     }
-                    // All lanes, where what the last ones overwrite comes later.
-                    let end = (output + 1) * inputs * len;
-                    let targets = &mut self.sums[row * len + block..end];
-                    if let Some(targets) = targets.first_chunk_mut() {
-                        *targets = sums;
-                    } else {
-                        targets.iter_mut().zip(sums).for_each(|(target, sum)| *target = sum);
-                    }
+                }
+            }
+            for (q, sums) in sums.into_iter().enumerate() {
+                // All lanes, where what the last ones overwrite comes later.
+                let start = ((output + q) * inputs + input) * len + block;
+                let targets = &mut self.sums[start..(output + q + 1) * inputs * len];
+                if let Some(targets) = targets.first_chunk_mut() {
+                    *targets = sums;
+                } else {
+                    targets.iter_mut().zip(sums).for_each(|(target, sum)| *target = sum);
                 }
             }
         }

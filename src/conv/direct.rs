@@ -22,13 +22,13 @@ use super::simd::{Kernel, Simd};
 use crate::Scalar;
 use crate::geometry::Geometry;
 
-/// Most output channels computed together.
-const ROWS: usize = 6;
+/// Most output channels of a group.
+const MOST: usize = 4;
 
 /// Whether a correlation of `[source, target]` channels a group is done here: with few target channels
 /// a packed column would be used only a few times.
 pub fn suits([_, targets]: [usize; 2]) -> bool {
-    targets <= ROWS
+    targets <= MOST
 }
 
 /// Computes `y = A · X + bias`, as [`super::gemm::correlate::run`] does.
@@ -53,9 +53,19 @@ pub fn correlate<T: Scalar>(
     });
     let job = Job { correlation, kernel: &kernel, x, bias, y };
     debug_assert_eq!(kernel.depth(), sources * kernel_taps(rows, cols));
+    // Planes next to each other go to one thread.
     let tasks: Vec<_> = tasks.collect();
-    queue::share(threads, &tasks, |queue| {
-        T::dispatch_to(engine.isa, Worker { job: &job, queue });
+    let stretch = tasks.len().div_ceil(4 * threads).max(1);
+    let stretches: Vec<_> = tasks.chunks(stretch).collect();
+    queue::share(threads, &stretches, |queue| {
+        // Each number of channels is compiled on its own.
+        let job = &job;
+        match targets {
+            1 => T::dispatch_to(engine.isa, Worker::<T, 1> { job, queue }),
+            2 => T::dispatch_to(engine.isa, Worker::<T, 2> { job, queue }),
+            3 => T::dispatch_to(engine.isa, Worker::<T, 3> { job, queue }),
+            _ => T::dispatch_to(engine.isa, Worker::<T, 4> { job, queue }),
+        }
     });
 }
 
@@ -80,219 +90,294 @@ struct Job<'a, T> {
 }
 
 /// A thread's share of the work.
-struct Worker<'a, T> {
+struct Worker<'a, T, const R: usize> {
     job: &'a Job<'a, T>,
-    queue: &'a Queue<'a, Task>,
+    queue: &'a Queue<'a, &'a [Task]>,
 }
 
-impl<T: Scalar> Kernel<T> for Worker<'_, T> {
+impl<T: Scalar, const R: usize> Kernel<T> for Worker<'_, T, R> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let lines = Lines::new(simd, &self.job.correlation.cols);
-        while let Some(task) = self.queue.take() {
-            match self.job.correlation.group_channels[1] {
-                1 => self.job.perform::<S, 1>(simd, &lines, task),
-                2 => self.job.perform::<S, 2>(simd, &lines, task),
-                3 => self.job.perform::<S, 3>(simd, &lines, task),
-                4 => self.job.perform::<S, 4>(simd, &lines, task),
-                5 => self.job.perform::<S, 5>(simd, &lines, task),
-                _ => self.job.perform::<S, 6>(simd, &lines, task),
+        let Correlation { rows, cols, .. } = self.job.correlation;
+        let lines = Lines::new(simd, cols);
+        let row_taps = RowTaps::new(rows, cols.input);
+        let plan = Plan { lines: &lines, row_taps: &row_taps };
+        while let Some(tasks) = self.queue.take() {
+            for task in *tasks {
+                self.job.perform::<S, R>(simd, &plan, task);
             }
         }
     }
 }
+
+/// For each output row, the kernel rows that don't read zeros, and where in a plane the image row
+/// starts that each reads.
+struct RowTaps {
+    taps: Vec<(usize, usize)>,
+    starts: Vec<usize>,
+}
+
+impl RowTaps {
+    fn new(rows: &TapAxis, line: usize) -> Self {
+        let mut row_taps = Self { taps: Vec::new(), starts: vec![0] };
+        for output in 0..rows.output {
+            let read = |tap| Some((tap, rows.source(output, tap)? * line));
+            row_taps.taps.extend((0..rows.offsets.len()).filter_map(read));
+            row_taps.starts.push(row_taps.taps.len());
+        }
+        row_taps
+    }
+
+    fn of(&self, output: usize) -> &[(usize, usize)] {
+        &self.taps[self.starts[output]..self.starts[output + 1]]
+    }
+
+    /// Whether `count` rows from `first` on, before `end`, read through the same kernel rows.
+    fn alike(&self, first: usize, count: usize, end: usize) -> bool {
+        let taps = |output: usize| self.of(output).iter().map(|(tap, _)| tap);
+        first + count <= end && (first + 1..first + count).all(|row| taps(row).eq(taps(first)))
+    }
+}
+
+/// How outputs are read, the same for every plane.
+struct Plan<'a, M, E> {
+    lines: &'a Lines<M, E>,
+    row_taps: &'a RowTaps,
+}
+
+/// Rows that are summed together, where they are alike and channels are fewer than [`FEW`].
+const ROWS_TOGETHER: usize = 4;
+
+/// So many channels make a row enough work for the registers, and then whole rows are faster.
+const FEW: usize = 4;
 
 impl<T: Scalar> Job<'_, T> {
     #[inline(always)]
     fn perform<S: Simd<T>, const R: usize>(
         &self,
         simd: S,
-        lines: &Lines<S::Mask, S::EvenMask>,
+        plan: &Plan<S::Mask, S::EvenMask>,
         task: &Task,
     ) {
-        let Correlation { groups, group_channels, rows, cols, target, .. } = self.correlation;
+        let Correlation { groups, group_channels, rows, cols, .. } = self.correlation;
         let ([sources, targets], kernel_cols) = (*group_channels, cols.offsets.len());
-        let (plane, row_weights) = (rows.input * cols.input, kernel_cols * R);
-        let channel_weights = rows.offsets.len() * row_weights;
+        let plane = rows.input * cols.input;
         let weights = self.kernel.panel(task.group, 0, 0..self.kernel.depth());
-        assert!(targets == R && weights.len() == sources * channel_weights);
+        assert!(targets == R && weights.len() == sources * rows.offsets.len() * kernel_cols * R);
         let x = (task.image * groups + task.group) * sources * plane;
         let x = &self.x[x..x + sources * plane];
-        let bias = self
-            .bias
-            .map_or([T::zero(); R], |bias| std::array::from_fn(|r| bias[task.group * R + r]));
-        let channel = (task.image * groups + task.group) * R;
-        let mut meetings = Vec::with_capacity(sources * rows.offsets.len());
-        for row in task.rows.clone() {
-            meetings.clear();
-            let channels = x.chunks_exact(plane.max(1)).zip(weights.chunks_exact(channel_weights));
-            for (plane, weights) in channels {
-                for (tap, weights) in weights.chunks_exact(row_weights).enumerate() {
-                    if let Some(row) = rows.source(row, tap) {
-                        let line = &plane[row * cols.input..][..cols.input];
-                        meetings.push((line.as_ptr(), weights.as_ptr()));
-                    }
+        let mut bias = [T::zero(); R];
+        if let Some(given) = self.bias {
+            bias.copy_from_slice(&given[task.group * R..][..R]);
+        }
+        let block = Block {
+            plan,
+            x: x.as_ptr(),
+            sources,
+            plane,
+            weights: weights.as_ptr(),
+            kernel: [rows.offsets.len(), kernel_cols],
+            bias,
+            y: self.y,
+            target: &self.correlation.target,
+            channel: (task.image * groups + task.group) * R,
+        };
+        let mut row = task.rows.start;
+        while row < task.rows.end {
+            // SAFETY: `block` is made of the planes and weights of these sizes, which the rows and
+            // vectors of the plan read, and no other task has these rows of these channels.
+            row += unsafe {
+                if const { R < FEW && fits::<T, S>(ROWS_TOGETHER * R) }
+                    && plan.row_taps.alike(row, ROWS_TOGETHER, task.rows.end)
+                {
+                    block.rows::<S, ROWS_TOGETHER>(simd, row)
+                } else {
+                    block.rows::<S, 1>(simd, row)
                 }
-            }
-            let block = Block { lines, meetings: &meetings, kernel_cols, bias };
-            let first_row = target.origin[0] + row * target.step[0];
-            let mut first = 0;
-            while first < lines.columns.len() {
-                let (alike, kind) = lines.alike(first, 8);
-                // SAFETY: `meetings` are image rows and their weights, `alike` vectors from `first` on
-                // can be read as `kind`, and no other task has this row of these channels.
-                first += unsafe {
-                    let store = Store { y: self.y, target, channel, row: first_row, first };
-                    // As many vectors as there are registers for.
-                    match kind {
-                        kind::FULL if alike >= 8 && 8 * R <= registers::<T, S>() => {
-                            store.store(simd, lines, block.sum::<S, 8, { kind::FULL }>(simd, first))
-                        }
-                        kind::FULL if alike >= 4 && 4 * R <= registers::<T, S>() => {
-                            store.store(simd, lines, block.sum::<S, 4, { kind::FULL }>(simd, first))
-                        }
-                        kind::FULL => {
-                            store.store(simd, lines, block.sum::<S, 1, { kind::FULL }>(simd, first))
-                        }
-                        kind::MASKED if alike >= 8 && 8 * R <= registers::<T, S>() => store.store(
-                            simd,
-                            lines,
-                            block.sum::<S, 8, { kind::MASKED }>(simd, first),
-                        ),
-                        kind::MASKED if alike >= 4 && 4 * R <= registers::<T, S>() => store.store(
-                            simd,
-                            lines,
-                            block.sum::<S, 4, { kind::MASKED }>(simd, first),
-                        ),
-                        kind::MASKED if alike >= 2 && 2 * R <= registers::<T, S>() => store.store(
-                            simd,
-                            lines,
-                            block.sum::<S, 2, { kind::MASKED }>(simd, first),
-                        ),
-                        kind::MASKED => store.store(
-                            simd,
-                            lines,
-                            block.sum::<S, 1, { kind::MASKED }>(simd, first),
-                        ),
-                        kind::EVEN if alike >= 4 && 4 * R <= registers::<T, S>() => {
-                            store.store(simd, lines, block.sum::<S, 4, { kind::EVEN }>(simd, first))
-                        }
-                        kind::EVEN => {
-                            store.store(simd, lines, block.sum::<S, 1, { kind::EVEN }>(simd, first))
-                        }
-                        _ => store.store(
-                            simd,
-                            lines,
-                            block.sum::<S, 1, { kind::GATHER }>(simd, first),
-                        ),
-                    }
-                };
-            }
+            };
         }
     }
 }
 
-/// Registers for sums: as many as the register tile of the matrix product has.
-const fn registers<T: Copy, S: Simd<T>>() -> usize {
-    S::MR * S::NR / S::LANES
+/// Whether there are registers for so many sums. A constant, so that what doesn't fit isn't compiled.
+const fn fits<T: Copy, S: Simd<T>>(sums: usize) -> bool {
+    sums <= S::MR * S::NR / S::LANES
 }
 
-/// What one row of `R` target channels is summed from.
+/// What `R` channels of one image are summed from, and where the sums go.
 struct Block<'a, T, M, E, const R: usize> {
-    lines: &'a Lines<M, E>,
-    /// Image rows, and the weights `[taps of the row, R]` that each meets.
-    meetings: &'a [(*const T, *const T)],
-    kernel_cols: usize,
+    plan: &'a Plan<'a, M, E>,
+    /// The group's planes of the image.
+    x: *const T,
+    sources: usize,
+    plane: usize,
+    /// `[sources, kernel rows, kernel columns, R]`.
+    weights: *const T,
+    kernel: [usize; 2],
     bias: [T; R],
-}
-
-impl<T: Scalar, M: Copy, E: Copy, const R: usize> Block<'_, T, M, E, R> {
-    /// Sums `C` vectors from `first` on.
-    ///
-    /// # Safety
-    /// The pointers must be to image rows and to weights of these sizes, and the vectors readable as
-    /// `KIND`, as [`Lines::read`] asks.
-    #[inline(always)]
-    unsafe fn sum<S: Simd<T, Mask = M, EvenMask = E>, const C: usize, const KIND: u8>(
-        &self,
-        simd: S,
-        first: usize,
-    ) -> [[S::Vector; C]; R] {
-        let mut acc = [[simd.zero(); C]; R];
-        for (acc, &bias) in acc.iter_mut().zip(&self.bias) {
-            *acc = [simd.splat(bias); C];
-        }
-        for &(line, weights) in self.meetings {
-            for tap in 0..self.kernel_cols {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let mut pixels = [simd.zero(); C];
-                    for (c, pixels) in pixels.iter_mut().enumerate() {
-                        *pixels = self.lines.read::<T, S, KIND>(simd, line, first + c, tap);
-                    }
-                    for (r, acc) in acc.iter_mut().enumerate() {
-                        let weight = simd.splat(*weights.add(tap * R + r));
-                        for (acc, &pixels) in acc.iter_mut().zip(&pixels) {
-                            *acc = simd.fma(weight, pixels, *acc);
-                        }
-                    }
-                }
-            }
-        }
-        acc
-    }
-}
-
-/// Where sums go.
-struct Store<'a, T> {
     y: &'a Shared<'a, T>,
     target: &'a Target,
     /// The first channel, counted through all images.
     channel: usize,
-    /// The row of the target's plane.
-    row: usize,
-    /// The first vector of columns.
-    first: usize,
 }
 
-impl<T: Scalar> Store<'_, T> {
-    /// Writes vectors of `R` channels; gives `C`.
+impl<T: Scalar, M: Copy, E: Copy, const R: usize> Block<'_, T, M, E, R> {
+    /// Computes `Q` rows from `row` on; gives `Q`.
     ///
     /// # Safety
-    /// No other task may have this row of these channels.
+    /// The pointers must be to planes and weights of these sizes; the rows must read through the same
+    /// kernel rows; and no other thread may have these rows of these channels.
     #[inline(always)]
-    unsafe fn store<S: Simd<T>, const R: usize, const C: usize>(
+    unsafe fn rows<S, const Q: usize>(&self, simd: S, row: usize) -> usize
+    where
+        S: Simd<T, Mask = M, EvenMask = E>,
+    {
+        let lines = self.plan.lines;
+        let mut first = 0;
+        while first < lines.columns.len() {
+            let alike = |most: usize| lines.alike(first, most);
+            // SAFETY: the caller's promise; so many vectors are alike.
+            first += unsafe {
+                if const { R >= FEW && Q == 1 && fits::<T, S>(4 * R) } && alike(4).0 == 4 {
+                    self.of_kind::<S, Q, 4>(simd, row, first, alike(4).1)
+                } else if const { fits::<T, S>(2 * Q * R) } && alike(2).0 == 2 {
+                    self.of_kind::<S, Q, 2>(simd, row, first, alike(2).1)
+                } else {
+                    self.of_kind::<S, Q, 1>(simd, row, first, alike(1).1)
+                }
+            };
+        }
+        Q
+    }
+
+    /// Computes `Q` rows from `row` on of `C` vectors from `first` on, of that kind; gives the number
+    /// of vectors.
+    ///
+    /// # Safety
+    /// As for [`Block::rows`], and the vectors must be readable as `kind`, as [`Lines::read`] asks.
+    #[inline(always)]
+    unsafe fn of_kind<S, const Q: usize, const C: usize>(
         &self,
         simd: S,
-        lines: &Lines<S::Mask, S::EvenMask>,
-        sums: [[S::Vector; C]; R],
-    ) -> usize {
-        let Self { y, target, .. } = *self;
-        let ([height, width], step) = (target.plane, target.step[1]);
-        for (r, sums) in sums.iter().enumerate() {
-            let row = ((self.channel + r) * height + self.row) * width + target.origin[1];
-            for (c, &sum) in sums.iter().enumerate() {
-                let (outputs, mask) = &lines.columns[self.first + c];
-                // SAFETY: the caller promises the row, and where `step` leaves gaps, nothing touches
-                // those during this product. The mask has a lane for each pixel.
+        row: usize,
+        first: usize,
+        kind: u8,
+    ) -> usize
+    where
+        S: Simd<T, Mask = M, EvenMask = E>,
+    {
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match kind {
+                kind::FULL => self.compute::<S, Q, C, { kind::FULL }>(simd, row, first),
+                kind::MASKED => self.compute::<S, Q, C, { kind::MASKED }>(simd, row, first),
+                kind::EVEN => self.compute::<S, Q, C, { kind::EVEN }>(simd, row, first),
+                // Slow as reading lane by lane is, one at a time will do.
+                _ => {
+                    for q in 0..Q {
+                        self.compute::<S, 1, 1, { kind::GATHER }>(simd, row + q, first);
+                    }
+                    1
+                }
+            }
+        }
+    }
+
+    /// As [`Block::of_kind`].
+    ///
+    /// # Safety
+    /// As for [`Block::of_kind`].
+    #[inline(always)]
+    unsafe fn compute<S, const Q: usize, const C: usize, const KIND: u8>(
+        &self,
+        simd: S,
+        row: usize,
+        first: usize,
+    ) -> usize
+    where
+        S: Simd<T, Mask = M, EvenMask = E>,
+    {
+        let Plan { lines, row_taps } = *self.plan;
+        let mut acc = [[[simd.zero(); C]; R]; Q];
+        for acc in &mut acc {
+            for (acc, &bias) in acc.iter_mut().zip(&self.bias) {
+                *acc = [simd.splat(bias); C];
+            }
+        }
+        let mut taps: [&[(usize, usize)]; Q] = [&[]; Q];
+        for (q, taps) in taps.iter_mut().enumerate() {
+            *taps = row_taps.of(row + q);
+        }
+        let [kernel_rows, kernel_cols] = self.kernel;
+        for source in 0..self.sources {
+            for (index, &(row_tap, _)) in taps[0].iter().enumerate() {
+                // SAFETY: the caller's promise: these are image rows and their weights.
                 unsafe {
-                    let start = row + outputs.start * step;
-                    let pixels = y.part(start, (outputs.len() - 1) * step + 1);
-                    if step == 1 {
-                        simd.store_masked(pixels.as_mut_ptr(), *mask, sum);
-                    } else {
-                        // The widest register has 16 lanes.
-                        let mut lanes = [T::zero(); 16];
-                        simd.store(lanes.as_mut_ptr(), sum);
-                        let pixels = pixels.iter_mut().step_by(step);
-                        pixels.zip(lanes).for_each(|(pixel, value)| *pixel = value);
+                    let plane = self.x.add(source * self.plane);
+                    let mut rows = [plane; Q];
+                    for (row, taps) in rows.iter_mut().zip(&taps) {
+                        *row = plane.add(taps.get_unchecked(index).1);
+                    }
+                    let weights = (source * kernel_rows + row_tap) * kernel_cols * R;
+                    let weights = self.weights.add(weights);
+                    for tap in 0..kernel_cols {
+                        let mut pixels = [[simd.zero(); C]; Q];
+                        for (pixels, &row) in pixels.iter_mut().zip(&rows) {
+                            for (c, pixels) in pixels.iter_mut().enumerate() {
+                                *pixels = lines.read::<T, S, KIND>(simd, row, first + c, tap);
+                            }
+                        }
+                        for r in 0..R {
+                            let weight = simd.splat(*weights.add(tap * R + r));
+                            for (acc, pixels) in acc.iter_mut().zip(&pixels) {
+                                for (acc, &pixels) in acc[r].iter_mut().zip(pixels) {
+                                    *acc = simd.fma(weight, pixels, *acc);
+                                }
+                            }
+                        }
                     }
                 }
             }
         }
+        for (q, acc) in acc.iter().enumerate() {
+            for (r, sums) in acc.iter().enumerate() {
+                for (c, &sum) in sums.iter().enumerate() {
+                    // SAFETY: the caller's promise of the rows.
+                    unsafe { self.store(simd, row + q, r, first + c, sum) };
+                }
+            }
+        }
         C
+    }
+
+    /// Writes one vector of a row of a channel.
+    ///
+    /// # Safety
+    /// No other thread may have this row of this channel.
+    #[inline(always)]
+    unsafe fn store<S>(&self, simd: S, row: usize, r: usize, index: usize, sum: S::Vector)
+    where
+        S: Simd<T, Mask = M, EvenMask = E>,
+    {
+        let ([height, width], step) = (self.target.plane, self.target.step[1]);
+        let row = self.target.origin[0] + row * self.target.step[0];
+        let row = ((self.channel + r) * height + row) * width + self.target.origin[1];
+        let (outputs, mask) = &self.plan.lines.columns[index];
+        // SAFETY: the caller promises the row, and where `step` leaves gaps, nothing touches those
+        // during this product. The mask has a lane for each pixel.
+        unsafe {
+            let pixels = self.y.part(row + outputs.start * step, (outputs.len() - 1) * step + 1);
+            if step == 1 {
+                return simd.store_masked(pixels.as_mut_ptr(), *mask, sum);
+            }
+            // The widest register has 16 lanes.
+            let mut lanes = [T::zero(); 16];
+            simd.store(lanes.as_mut_ptr(), sum);
+            let pixels = pixels.iter_mut().step_by(step);
+            pixels.zip(lanes).for_each(|(pixel, value)| *pixel = value);
+        }
     }
 }
 
@@ -316,7 +401,13 @@ pub fn kernel_gradient<T: Scalar>(
     let threads = engine.threads(geometry.maccs());
     let group_len = dw.len() / spec.groups;
     super::for_each_chunk(threads, dw, group_len, |group, dw| {
-        T::dispatch_to(engine.isa, GroupGradient { job: &job, group, dw });
+        let job = &job;
+        match spec.group_outputs() {
+            1 => T::dispatch_to(engine.isa, GroupGradient::<T, 1, 9> { job, group, dw }),
+            2 => T::dispatch_to(engine.isa, GroupGradient::<T, 2, 6> { job, group, dw }),
+            3 => T::dispatch_to(engine.isa, GroupGradient::<T, 3, 4> { job, group, dw }),
+            _ => T::dispatch_to(engine.isa, GroupGradient::<T, 4, 4> { job, group, dw }),
+        }
     });
 }
 
@@ -328,33 +419,20 @@ struct GradientJob<'a, T> {
     dy: &'a [T],
 }
 
-struct GroupGradient<'a, T> {
+/// The gradient of one group, for `X` rows of the column matrix and `R` channels at a time.
+struct GroupGradient<'a, T, const R: usize, const X: usize> {
     job: &'a GradientJob<'a, T>,
     group: usize,
     /// `[r, K]`.
     dw: &'a mut [T],
 }
 
-impl<T: Scalar> Kernel<T> for GroupGradient<'_, T> {
+impl<T: Scalar, const R: usize, const X: usize> Kernel<T> for GroupGradient<'_, T, R, X> {
     type Output = ();
 
+    /// Sums over all images.
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        match self.job.geometry.spec.group_outputs() {
-            1 => self.accumulate::<S, 1, 9>(simd),
-            2 => self.accumulate::<S, 2, 6>(simd),
-            3 => self.accumulate::<S, 3, 4>(simd),
-            4 => self.accumulate::<S, 4, 4>(simd),
-            5 => self.accumulate::<S, 5, 3>(simd),
-            _ => self.accumulate::<S, 6, 3>(simd),
-        }
-    }
-}
-
-impl<T: Scalar> GroupGradient<'_, T> {
-    /// Sums over all images, `X` rows of the column matrix and `R` channels at a time.
-    #[inline(always)]
-    fn accumulate<S: Simd<T>, const R: usize, const X: usize>(self, simd: S) {
         let Self { job, group, dw } = self;
         let GradientJob { geometry, rows, cols, .. } = job;
         let spec = &geometry.spec;

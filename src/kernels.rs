@@ -3,7 +3,7 @@
 
 use crate::compose::Composer;
 use crate::conv::{self, gemm::Engine};
-use crate::feature::Feature;
+use crate::feature;
 use crate::geometry::Geometry;
 
 /// What layers compute, on contiguous slices of the lengths that the geometry gives. Written for each
@@ -48,16 +48,6 @@ pub trait Kernels: Sized {
         x: &[Self],
         bias: Option<&[Self]>,
         y: &mut [Self],
-    );
-
-    /// Writes the gradients of `W`, of the offset of `D` and, if wanted, of `x`.
-    fn feature_gradients(
-        geometry: &Geometry,
-        composer: &Composer,
-        d_offset_and_w: [&[Self]; 2],
-        x_and_dy: [&[Self]; 2],
-        dw_and_dd_offset: [&mut [Self]; 2],
-        dx: Option<&mut [Self]>,
     );
 }
 
@@ -110,20 +100,7 @@ macro_rules! kernels {
                 y: &mut [Self],
             ) {
                 let engine = Engine::new();
-                Feature::new(&engine, geometry, composer, d_offset, w).forward(x, bias, y);
-            }
-
-            fn feature_gradients(
-                geometry: &Geometry,
-                composer: &Composer,
-                [d_offset, w]: [&[Self]; 2],
-                [x, dy]: [&[Self]; 2],
-                [dw, dd_offset]: [&mut [Self]; 2],
-                dx: Option<&mut [Self]>,
-            ) {
-                let engine = Engine::new();
-                let feature = Feature::new(&engine, geometry, composer, d_offset, w);
-                feature.backward(x, dy, dw, dd_offset, dx);
+                feature::forward(&engine, geometry, composer, [d_offset, w], x, bias, y);
             }
         }
     };

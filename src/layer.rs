@@ -421,6 +421,13 @@ impl<T: Scalar> DoConv2d<T> {
         by_feature.then_some(d_offset)
     }
 
+    /// The composed kernel.
+    fn composed(&self) -> Vec<T> {
+        let mut weight = vec![T::zero(); self.w.len() / self.d_mul() * self.composer.taps];
+        self.compose(&mut weight);
+        weight
+    }
+
     /// Writes `y`; gives the composed kernel if one was made.
     fn apply(&self, geometry: &Geometry, x: &[T], y: ArrayViewMut4<T>) -> Option<Vec<T>> {
         let bias = self.bias.as_ref().map(|bias| contiguous(bias.view()));
@@ -431,8 +438,7 @@ impl<T: Scalar> DoConv2d<T> {
             });
             return None;
         }
-        let mut weight = vec![T::zero(); self.w.len() / self.d_mul() * self.composer.taps];
-        self.compose(&mut weight);
+        let weight = self.composed();
         fill(y, |y| T::convolve(geometry, x, &weight, bias.as_deref(), y));
         Some(weight)
     }
@@ -444,33 +450,12 @@ impl<T: Scalar> DoConv2d<T> {
         }
         let w = contiguous(self.w.view());
         let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
-        let Some(weight) = weight else {
-            let (Some(d_offset), Some(dd_offset)) = (d_offset, gradients.d_offset) else {
-                return;
-            };
-            return fill(gradients.w, |dw| {
-                fill(dd_offset, |dd_offset| {
-                    let mut write = |dx: Option<&mut [T]>| {
-                        let (parameters, images) = ([&*d_offset, &*w], [&**x, dy]);
-                        let gradients = [&mut *dw, &mut *dd_offset];
-                        T::feature_gradients(
-                            geometry,
-                            &self.composer,
-                            parameters,
-                            images,
-                            gradients,
-                            dx,
-                        );
-                    };
-                    match gradients.x {
-                        Some(dx) => fill(dx, |dx| write(Some(dx))),
-                        None => write(None),
-                    }
-                });
-            });
-        };
+        // Composed now if the forward pass composed features: the gradients are the same.
+        let weight = weight
+            .as_ref()
+            .map_or_else(|| self.composed().into(), |weight| Cow::Borrowed(&weight[..]));
         if let Some(dx) = gradients.x {
-            fill(dx, |dx| T::input_gradient(geometry, weight, dy, dx));
+            fill(dx, |dx| T::input_gradient(geometry, &weight, dy, dx));
         }
         let mut dweight = vec![T::zero(); weight.len()];
         T::kernel_gradient(geometry, x, dy, &mut dweight);

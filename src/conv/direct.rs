@@ -12,8 +12,9 @@
 
 use std::ops::Range;
 
-use super::gemm::correlate::{Correlation, KernelView, PackedKernel, Target};
-use super::gemm::source::TapAxis;
+use super::axis::TapAxis;
+use super::gemm::correlate::{Correlation, Target};
+use super::gemm::kernel::KernelView;
 use super::gemm::{Engine, cut};
 use super::lines::{Lines, kind};
 use super::queue::{self, Queue};
@@ -25,9 +26,9 @@ use crate::geometry::Geometry;
 /// Most output channels of a group.
 const MOST: usize = 4;
 
-/// Whether a correlation of `[source, target]` channels a group is done here: with few target channels
-/// a packed column would be used only a few times.
-pub fn suits([_, targets]: [usize; 2]) -> bool {
+/// Whether a product for so many target channels a group is done here: with few, a packed pixel would be
+/// used only a few times, and lanes of channels would stay empty.
+pub fn suits(targets: usize) -> bool {
     targets <= MOST
 }
 
@@ -40,19 +41,16 @@ pub fn correlate<T: Scalar>(
     bias: Option<&[T]>,
     y: &Shared<T>,
 ) {
-    let Correlation { batch, groups, rows, cols, .. } = correlation;
-    let [sources, targets] = correlation.group_channels;
-    let kernel = PackedKernel::with_panels(1, targets, correlation, kernel);
-    let maccs =
-        (batch * groups * targets).saturating_mul(rows.output * cols.output * kernel.depth());
-    let threads = engine.threads(maccs);
+    let Correlation { batch, groups, rows, .. } = correlation;
+    let targets = correlation.group_channels[1];
+    let weights = pack(correlation, kernel);
+    let threads = engine.threads(correlation.maccs());
     let parts = (4 * threads).div_ceil((batch * groups).max(1)).min(rows.output);
     let tasks = (0..batch * groups).flat_map(|index| {
         let [image, group] = [index / groups, index % groups];
         cut(rows.output, parts).map(move |rows| Task { image, group, rows })
     });
-    let job = Job { correlation, kernel: &kernel, x, bias, y };
-    debug_assert_eq!(kernel.depth(), sources * kernel_taps(rows, cols));
+    let job = Job { correlation, weights: &weights, x, bias, y };
     // Planes next to each other go to one thread.
     let tasks: Vec<_> = tasks.collect();
     let stretch = tasks.len().div_ceil(4 * threads).max(1);
@@ -69,8 +67,21 @@ pub fn correlate<T: Scalar>(
     });
 }
 
-fn kernel_taps(rows: &TapAxis, cols: &TapAxis) -> usize {
-    rows.offsets.len() * cols.offsets.len()
+/// The weights of the correlation's taps by group, channel, tap and row.
+fn pack<T: Scalar>(correlation: &Correlation, kernel: &KernelView<T>) -> Vec<T> {
+    let [rows, channels, _] = kernel.size;
+    let taps = &correlation.taps;
+    let mut weights = Vec::with_capacity(kernel.groups * channels * taps.len() * rows);
+    for group in 0..kernel.groups {
+        for channel in 0..channels {
+            let start = group * kernel.group + channel * kernel.channel_stride;
+            for tap in taps {
+                let column = kernel.data[start + tap..].iter().step_by(kernel.row_stride);
+                weights.extend(column.take(rows));
+            }
+        }
+    }
+    weights
 }
 
 /// One piece of work: it owns these rows of the target's channels of a group of an image.
@@ -83,7 +94,8 @@ struct Task {
 /// What all tasks share.
 struct Job<'a, T> {
     correlation: &'a Correlation,
-    kernel: &'a PackedKernel<T>,
+    /// `[groups, sources, taps, R]`.
+    weights: &'a [T],
     x: &'a [T],
     bias: Option<&'a [T]>,
     y: &'a Shared<'a, T>,
@@ -164,8 +176,9 @@ impl<T: Scalar> Job<'_, T> {
         let Correlation { groups, group_channels, rows, cols, .. } = self.correlation;
         let ([sources, targets], kernel_cols) = (*group_channels, cols.offsets.len());
         let plane = rows.input * cols.input;
-        let weights = self.kernel.panel(task.group, 0, 0..self.kernel.depth());
-        assert!(targets == R && weights.len() == sources * rows.offsets.len() * kernel_cols * R);
+        let weights_len = sources * rows.offsets.len() * kernel_cols * R;
+        let weights = &self.weights[task.group * weights_len..][..weights_len];
+        assert!(targets == R);
         let x = (task.image * groups + task.group) * sources * plane;
         let x = &self.x[x..x + sources * plane];
         let mut bias = [T::zero(); R];
@@ -203,7 +216,7 @@ impl<T: Scalar> Job<'_, T> {
 
 /// Whether there are registers for so many sums. A constant, so that what doesn't fit isn't compiled.
 const fn fits<T: Copy, S: Simd<T>>(sums: usize) -> bool {
-    sums <= S::MR * S::NR / S::LANES
+    sums <= 2 * S::MR
 }
 
 /// What `R` channels of one image are summed from, and where the sums go.

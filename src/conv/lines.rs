@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::gemm::source::TapAxis;
+use super::axis::TapAxis;
 use super::simd::Simd;
 use crate::{PaddingMode, Scalar};
 

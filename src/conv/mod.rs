@@ -3,12 +3,13 @@
 //! The functions below are the one seam of the engine: a [`Geometry`] and contiguous slices in,
 //! contiguous slices out. Every slice has the length that the geometry gives.
 
+pub(crate) mod axis;
 mod direct;
 pub(crate) mod gemm;
 mod layer;
 mod lines;
 mod queue;
-mod shared;
+pub(crate) mod shared;
 pub(crate) mod simd;
 #[cfg(test)]
 mod tests;
@@ -20,9 +21,10 @@ use rayon::prelude::*;
 
 use crate::Scalar;
 use crate::geometry::Geometry;
+use axis::TapAxis;
 use gemm::Engine;
-use gemm::correlate::{Correlation, KernelView, PackedKernel, Target};
-use gemm::source::TapAxis;
+use gemm::correlate::{Correlation, Images, Target};
+use gemm::kernel::{KernelView, PackedKernel};
 use shared::Shared;
 
 /// Writes `y = weight * x + bias`.
@@ -45,6 +47,7 @@ pub(crate) fn forward<T: Scalar>(
         group_channels: [spec.group_inputs(), spec.group_outputs()],
         rows: TapAxis::forward(&geometry.rows, spec.mode),
         cols: TapAxis::forward(&geometry.cols, spec.mode),
+        taps: (0..spec.taps()).collect(),
         target: Target {
             plane: [geometry.rows.output, geometry.cols.output],
             origin: [0, 0],
@@ -54,30 +57,50 @@ pub(crate) fn forward<T: Scalar>(
     let depth = spec.group_inputs() * spec.taps();
     let view = KernelView {
         data: weight,
+        groups: spec.groups,
+        size: [spec.group_outputs(), spec.group_inputs(), spec.taps()],
         group: spec.group_outputs() * depth,
         row_stride: depth,
         channel_stride: spec.taps(),
-        taps: (0..spec.taps()).collect(),
     };
-    correlate(engine, &correlation, &view, x, bias, &Shared::new(y));
+    Weights::new(engine, &view).correlate(engine, &correlation, x, bias, &Shared::new(y));
 }
 
-/// Computes a correlation by the path that suits its channels.
-fn correlate<T: Scalar>(
-    engine: &Engine,
-    correlation: &Correlation,
-    kernel: &KernelView<T>,
-    x: &[T],
-    bias: Option<&[T]>,
-    y: &Shared<T>,
-) {
-    let flat = correlation.flattened();
-    let correlation = flat.as_ref().unwrap_or(correlation);
-    if direct::suits(correlation.group_channels) {
-        return direct::correlate(engine, correlation, kernel, x, bias, y);
+/// A kernel in the form of the path that suits its channels.
+enum Weights<'a, T> {
+    Direct(KernelView<'a, T>),
+    Packed(PackedKernel<T>),
+}
+
+impl<'a, T: Scalar> Weights<'a, T> {
+    fn new(engine: &Engine, view: &KernelView<'a, T>) -> Self {
+        match direct::suits(view.size[0]) {
+            true => Self::Direct(*view),
+            false => Self::Packed(PackedKernel::new(engine, view)),
+        }
     }
-    let packed = PackedKernel::new(engine, correlation, kernel);
-    gemm::correlate::run(engine, correlation, &packed, x, bias, y);
+
+    /// Computes a correlation.
+    fn correlate(
+        &self,
+        engine: &Engine,
+        correlation: &Correlation,
+        x: &[T],
+        bias: Option<&[T]>,
+        y: &Shared<T>,
+    ) {
+        let flat = correlation.flattened();
+        let correlation = flat.as_ref().unwrap_or(correlation);
+        match self {
+            Self::Direct(view) => direct::correlate(engine, correlation, view, x, bias, y),
+            Self::Packed(kernel) => {
+                let Correlation { rows, cols, taps, group_channels, .. } = correlation;
+                let depths = engine.blocking.depths(group_channels[0], taps.len());
+                let x = Images { x, plane: rows.input * cols.input };
+                gemm::correlate::run(engine, correlation, depths, kernel, &x, bias, y);
+            }
+        }
+    }
 }
 
 /// Writes the gradient of `x`.
@@ -105,7 +128,7 @@ pub(crate) fn kernel_gradient<T: Scalar>(
     if dy.is_empty() {
         return dw.fill(T::zero());
     }
-    if direct::suits([geometry.spec.group_inputs(), geometry.spec.group_outputs()]) {
+    if direct::suits(geometry.spec.group_outputs()) {
         return direct::kernel_gradient(engine, geometry, x, dy, dw);
     }
     gemm::kernel_gradient::run(engine, geometry, x, dy, dw);

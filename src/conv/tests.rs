@@ -17,8 +17,18 @@ fn engines() -> Vec<Engine> {
     let mut engines = Vec::new();
     for isa in Isa::all_available() {
         let parallel_above = usize::MAX;
-        for (depth, panels, gradient_rows) in [(1, 1, 1), (2, 3, 2), (3, 2, 3), (7, 1, 30)] {
-            let blocking = Blocking { depth, panels, gradient_rows, parallel_above };
+        for [depth, pixels, panels, gradient] in
+            [[1, 1, 1, 1], [2, 3, 3, 2], [3, 5, 2, 300], [20, 40, 1, 30]]
+        {
+            let blocking = Blocking {
+                depth,
+                pixels,
+                strip: 20 * pixels,
+                panels,
+                gradient,
+                gradient_panels: panels,
+                parallel_above,
+            };
             engines.push(Engine { isa, blocking });
         }
         let blocking = Blocking { parallel_above: 0, ..Blocking::default() };
@@ -138,14 +148,20 @@ fn check_all(engine: &Engine, spec: &Spec, input: [usize; 3]) {
 #[test]
 fn sizes_around_the_register_tile() {
     for engine in engines() {
-        let tiles = [engine.tile_size::<f32>(), engine.tile_size::<f64>()];
-        for (rows, lanes) in tiles {
-            for outputs in [1, rows - 1, rows, rows + 1, 2 * rows + 1] {
+        let tiles = [
+            [engine.most_rows::<f32>(), engine.lanes::<f32>()],
+            [engine.most_rows::<f64>(), engine.lanes::<f64>()],
+        ];
+        for [rows, lanes] in tiles {
+            // Output channels around a panel, in each of its two operands; lines that are read together
+            // and on their own.
+            for outputs in [1, lanes - 1, lanes, lanes + 1, 4 * lanes + 1] {
                 check_all(&engine, &spec([2, outputs], [3, 3]), [2, 3, 5]);
+                check_all(&engine, &spec([outputs, 5], [3, 3]), [1, 2, rows]);
             }
-            // One row of pixels, of a panel more or less one; then panels that cross images.
-            for cols in [1, lanes - 1, lanes, lanes + 1, 2 * lanes + 1] {
-                check_all(&engine, &spec([2, 3], [3, 3]), [1, 1, cols]);
+            // One line of pixels around a tile and a vector.
+            for cols in [1, rows - 1, rows, rows + 1, lanes, lanes + 1, 2 * lanes + 1] {
+                check_all(&engine, &spec([2, 5], [3, 3]), [1, 1, cols]);
                 check_all(&engine, &spec([1, 2], [2, 2]), [3, 2, cols]);
             }
         }

@@ -2,14 +2,15 @@
 
 use std::ops::Range;
 
-use super::microkernel::Operands;
-use super::source::{Columns, PanelPlan, TapAxis, runs};
+use super::kernel::PackedKernel;
+use super::strip::{Block, Source, Strip, reserve};
+use super::tile::{Operands, Sums};
 use super::{Engine, cut};
 use crate::Scalar;
-use crate::conv::for_each_chunk;
+use crate::conv::axis::{TapAxis, runs};
 use crate::conv::queue::{self, Queue};
 use crate::conv::shared::Shared;
-use crate::conv::simd::{Kernel, Simd};
+use crate::conv::simd::{Kernel, MOST_LANES, Simd, transpose};
 
 /// A grouped cross-correlation. It is a convolution's forward pass, or one phase of its input's
 /// gradient.
@@ -21,6 +22,8 @@ pub struct Correlation {
     /// How the source is read.
     pub rows: TapAxis,
     pub cols: TapAxis,
+    /// By row, then by column of the axes, the tap of the kernel.
+    pub taps: Vec<usize>,
     pub target: Target,
 }
 
@@ -40,9 +43,18 @@ impl Correlation {
         same.then(|| Self {
             rows: axis(1),
             cols: axis(pixels),
+            taps: self.taps.clone(),
             target: Target { plane: [1, pixels], origin: [0, 0], step: [1, 1] },
             ..*self
         })
+    }
+
+    /// Multiply-accumulates, those with padding included; saturates.
+    pub fn maccs(&self) -> usize {
+        let Self { batch, groups, group_channels: [sources, targets], rows, cols, taps, .. } = self;
+        [groups, sources, targets, &rows.output, &cols.output, &taps.len()]
+            .into_iter()
+            .fold(*batch, |product, &factor| product.saturating_mul(factor))
     }
 }
 
@@ -54,309 +66,342 @@ pub struct Target {
     pub step: [usize; 2],
 }
 
-/// A kernel seen as one matrix for each group: element `(row, (channel, tap))` of group `g` is
-/// `data[g·group + row·row_stride + channel·channel_stride + taps[tap]]`.
-pub struct KernelView<'a, T> {
-    pub data: &'a [T],
-    pub group: usize,
-    pub row_stride: usize,
-    pub channel_stride: usize,
-    pub taps: Vec<usize>,
+/// Where a strip's channels come from.
+pub trait Channels<T: Scalar>: Sync {
+    /// Writes channels of the strip of `block`, counted through all groups, into the start of
+    /// `target`.
+    fn fill<S: Simd<T>>(
+        &self,
+        simd: S,
+        block: &Block,
+        strip: &Strip<S::Mask, S::EvenMask>,
+        channels: Range<usize>,
+        target: &mut Vec<T>,
+    );
 }
 
-/// A kernel in the order that the register tile reads it: by group, by panel of `MR` rows, by step
-/// of the sum, by row; the last panel is filled up with zeros.
-pub struct PackedKernel<T> {
-    data: Vec<T>,
-    panels: usize,
-    depth: usize,
-    panel_rows: usize,
+/// Channels of images, `[B, channels, plane]`.
+pub struct Images<'a, T> {
+    pub x: &'a [T],
+    pub plane: usize,
 }
 
-impl<T: Scalar> PackedKernel<T> {
-    /// Packs for the register tile.
-    pub fn new(engine: &Engine, correlation: &Correlation, kernel: &KernelView<T>) -> Self {
-        let [channels, rows] = correlation.group_channels;
-        let elements = correlation.groups * rows * channels * kernel.taps.len();
-        let threads = engine.threads(elements * PACKED_PER_ELEMENT);
-        Self::with_panels(threads, engine.tile_size::<T>().0, correlation, kernel)
-    }
-
-    /// Packs panels of `panel_rows` rows.
-    pub fn with_panels(
-        threads: usize,
-        panel_rows: usize,
-        correlation: &Correlation,
-        kernel: &KernelView<T>,
-    ) -> Self {
-        let [channels, rows] = correlation.group_channels;
-        let depth = channels * kernel.taps.len();
-        let panels = rows.div_ceil(panel_rows);
-        let panel_len = depth * panel_rows;
-        let mut data = vec![T::zero(); correlation.groups * panels * panel_len];
-        // Step by step, so that the panel is written in order.
-        let pack = |index: usize, panel: &mut [T]| {
-            let (group, first) = (index / panels, index % panels * panel_rows);
-            let rows = panel_rows.min(rows - first);
-            let start = group * kernel.group + first * kernel.row_stride;
-            let mut steps = panel.chunks_exact_mut(panel_rows);
-            for channel in 0..channels {
-                let start = start + channel * kernel.channel_stride;
-                for (&tap, step) in kernel.taps.iter().zip(&mut steps) {
-                    let column = kernel.data[start + tap..].iter().step_by(kernel.row_stride);
-                    step[..rows].iter_mut().zip(column).for_each(|(to, &from)| *to = from);
-                }
-            }
-        };
-        for_each_chunk(threads, &mut data, panel_len, pack);
-        Self { data, panels, depth, panel_rows }
-    }
-
-    /// Steps of the sum.
-    pub fn depth(&self) -> usize {
-        self.depth
-    }
-
-    /// Steps `depth` of the sum of one panel of a group.
-    pub fn panel(&self, group: usize, panel: usize, depth: Range<usize>) -> &[T] {
-        let start = (group * self.panels + panel) * self.depth;
-        &self.data[(start + depth.start) * self.panel_rows..(start + depth.end) * self.panel_rows]
+impl<T: Scalar> Channels<T> for Images<'_, T> {
+    #[inline(always)]
+    fn fill<S: Simd<T>>(
+        &self,
+        simd: S,
+        _: &Block,
+        strip: &Strip<S::Mask, S::EvenMask>,
+        channels: Range<usize>,
+        target: &mut Vec<T>,
+    ) {
+        strip.fill(simd, self.x, self.plane, channels, target);
     }
 }
-
-/// Packing an element takes about as long as so many multiply-accumulates of a vector kernel.
-const PACKED_PER_ELEMENT: usize = 16;
-
-/// Channels packed of one panel before the next panel's turn.
-const PACKED_CHANNELS: usize = 8;
-
-/// No register tile has more rows.
-const MOST_ROWS: usize = 16;
 
 /// One piece of work: it owns its pixels of its output channels.
-#[derive(Clone)]
 struct Task {
     group: usize,
-    /// Panels of pixels.
-    pixels: Range<usize>,
+    block: Block,
     /// Panels of output channels.
-    channels: Range<usize>,
+    panels: Range<usize>,
 }
 
-/// Computes `y = A · X + bias`.
-pub fn run<T: Scalar>(
+/// Computes `y = A · X + bias`, a few source channels, which `depths` divides, at a time.
+pub fn run<T: Scalar, X: Channels<T>>(
     engine: &Engine,
     correlation: &Correlation,
+    depths: Vec<Range<usize>>,
     kernel: &PackedKernel<T>,
-    x: &[T],
+    x: &X,
     bias: Option<&[T]>,
     y: &Shared<T>,
 ) {
-    let [group_in, group_out] = correlation.group_channels;
-    let Correlation { rows, cols, groups, .. } = correlation;
-    let pixels = correlation.batch * rows.output * cols.output;
-    let (_, width) = engine.tile_size::<T>();
-    let panels = pixels.div_ceil(width);
-    let maccs = pixels.saturating_mul(kernel.depth).saturating_mul(groups * group_out);
-    let threads = engine.threads(maccs);
-
-    // Enough blocks for every thread, in even rounds; output channels are cut where pixels are few.
-    let blocks = panels.div_ceil(engine.blocking.panels);
-    let blocks = blocks.next_multiple_of(threads).min(panels);
-    let channel_parts = threads.div_ceil((groups * blocks).max(1)).min(kernel.panels);
-    let tasks = (0..*groups).flat_map(|group| {
-        cut(panels, blocks).flat_map(move |pixels| {
-            cut(kernel.panels, channel_parts).map(move |channels| Task {
-                group,
-                pixels: pixels.clone(),
-                channels,
-            })
-        })
-    });
-
-    let job = Job {
-        engine,
-        correlation,
-        kernel,
-        bias,
-        x,
-        y,
-        channels: [groups * group_in, groups * group_out],
-        pixels,
-    };
-    let tasks: Vec<_> = tasks.collect();
+    let Correlation { groups, group_channels, rows, cols, .. } = correlation;
+    let source = Source::new(rows, cols, groups * group_channels[0], engine.most_rows::<T>());
+    let threads = engine.threads(correlation.maccs());
+    let tasks = tasks(engine, correlation, &source, &depths, kernel.panels(), threads);
+    let job = Job { correlation, source, depths, kernel, bias, x, y };
     queue::share(threads, &tasks, |queue| {
         T::dispatch_to(engine.isa, Worker { job: &job, queue });
     });
 }
 
+/// Cuts the work so that a task's strip and sums stay in L2, and there are enough for every thread.
+/// Nothing here changes a result.
+fn tasks(
+    engine: &Engine,
+    correlation: &Correlation,
+    source: &Source,
+    depths: &[Range<usize>],
+    panels: usize,
+    threads: usize,
+) -> Vec<Task> {
+    let Correlation { batch, groups, .. } = correlation;
+    let channels = depths.iter().map(|depth| depth.len()).max().unwrap_or(1);
+    let blocks = engine.blocking.blocks(source, *batch, channels);
+    let count = groups * blocks.len();
+    let parts = if threads == 1 { 1 } else { (4 * threads).div_ceil(count.max(1)) };
+    let parts = parts.min(panels.div_ceil(4)).max(panels.div_ceil(engine.blocking.panels));
+    let mut tasks = Vec::with_capacity(count * parts);
+    for group in 0..*groups {
+        for block in &blocks {
+            tasks.extend(cut(panels, parts).map(|panels| Task {
+                group,
+                block: block.clone(),
+                panels,
+            }));
+        }
+    }
+    tasks
+}
+
 /// What all tasks share.
-struct Job<'a, T> {
-    engine: &'a Engine,
+struct Job<'a, T, X> {
     correlation: &'a Correlation,
+    source: Source<'a>,
+    /// Source channels of a group that are summed at a time.
+    depths: Vec<Range<usize>>,
     kernel: &'a PackedKernel<T>,
     bias: Option<&'a [T]>,
-    x: &'a [T],
+    x: &'a X,
     y: &'a Shared<'a, T>,
-    /// Channels of the source and of the target.
-    channels: [usize; 2],
-    pixels: usize,
 }
 
 /// A thread's share of the work.
-struct Worker<'a, T> {
-    job: &'a Job<'a, T>,
+struct Worker<'a, T, X> {
+    job: &'a Job<'a, T, X>,
     queue: &'a Queue<'a, Task>,
 }
 
 /// Buffers of one thread.
-struct Scratch<T, M, E> {
-    plans: Vec<PanelPlan<M, E>>,
-    panels: Vec<T>,
-    tile: Vec<T>,
+struct Scratch<T> {
+    strip: Vec<T>,
+    sums: Vec<T>,
+    pieces: Vec<Piece>,
+    stretches: Vec<[usize; 2]>,
 }
 
-impl<T: Scalar> Kernel<T> for Worker<'_, T> {
+/// Some pixels of one line of a block.
+struct Piece {
+    /// Counted through all images.
+    first: usize,
+    pixels: usize,
+    /// Pixels of the block that come before.
+    before: usize,
+    /// Where its part of each panel's sum is read.
+    stretches: Range<usize>,
+}
+
+impl<T: Scalar, X: Channels<T>> Kernel<T> for Worker<'_, T, X> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let mut scratch =
-            Scratch { plans: Vec::new(), panels: Vec::new(), tile: vec![T::zero(); S::MR * S::NR] };
+        let mut scratch = Scratch {
+            strip: Vec::new(),
+            sums: Vec::new(),
+            pieces: Vec::new(),
+            stretches: Vec::new(),
+        };
         while let Some(task) = self.queue.take() {
             self.job.perform(simd, task, &mut scratch);
         }
     }
 }
 
-impl<T: Scalar> Job<'_, T> {
+impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
     #[inline(always)]
-    fn perform<S: Simd<T>>(
-        &self,
-        simd: S,
-        task: &Task,
-        scratch: &mut Scratch<T, S::Mask, S::EvenMask>,
-    ) {
-        let (job, Scratch { plans, panels, tile }) = (self, scratch);
-        let kernel = job.kernel;
-        let [group_in, group_out] = job.correlation.group_channels;
-        let columns = Columns {
-            x: job.x,
-            channels: job.channels[0],
-            first_channel: task.group * group_in,
-            group_channels: group_in,
-            rows: &job.correlation.rows,
-            cols: &job.correlation.cols,
-        };
-        let block_depth = job.engine.blocking.depth.min(kernel.depth);
-        let len = task.pixels.len() * block_depth * S::NR;
-        if panels.len() < len {
-            panels.resize(len, T::zero());
-        }
-        let panel_pixels = |panel: usize| panel * S::NR..((panel + 1) * S::NR).min(job.pixels);
-        if plans.len() < task.pixels.len() {
-            plans.resize_with(task.pixels.len(), PanelPlan::default);
-        }
-        let plans = &mut plans[..task.pixels.len()];
-        for (panel, plan) in task.pixels.clone().zip(&mut *plans) {
-            columns.plan(simd, panel_pixels(panel), S::NR, plan);
-        }
+    fn perform<S: Simd<T>>(&self, simd: S, task: &Task, scratch: &mut Scratch<T>) {
+        let Task { group, block, panels } = task;
+        let [sources, targets] = self.correlation.group_channels;
+        let strip = Strip::new(simd, &self.source, block);
+        self.cut_pieces::<S>(&strip, block, scratch);
+        let Scratch { strip: strip_data, sums, pieces, stretches } = scratch;
+        let most = pieces.iter().map(|piece| piece.pixels).max().unwrap_or(1);
+        let vectors = S::tile_vectors(most);
+        let pixels = block.pixels();
+        let len = panels.len() * pixels * S::LANES;
+        reserve(sums, len);
+        let (panel_len, tap_len) = (self.kernel.panel_len(), self.kernel.tap_len());
+        assert!(tap_len == sources * S::LANES);
 
-        let mut start = 0;
-        loop {
-            let depth = start..kernel.depth.min(start + block_depth);
-            let panel_len = depth.len() * S::NR;
-            // A few channels of all panels at a time: the pixels of neighbouring panels are neighbours.
-            let stretch = PACKED_CHANNELS * columns.taps();
-            for first in depth.clone().step_by(stretch) {
-                let part = first..depth.end.min(first + stretch);
-                for (index, plan) in plans.iter().enumerate() {
-                    let start = index * panel_len + (first - depth.start) * S::NR;
-                    let target = &mut panels[start..start + part.len() * S::NR];
-                    columns.pack(simd, plan, part.clone(), S::NR, target);
-                }
-            }
-            for channel_panel in task.channels.clone() {
-                let a = kernel.panel(task.group, channel_panel, depth.clone());
-                let first = channel_panel * S::MR;
-                let rows = S::MR.min(group_out - first);
-                let channel = task.group * group_out + first;
-                for (index, panel) in task.pixels.clone().enumerate() {
-                    let b = &panels[index * panel_len..][..panel_len];
-                    assert!(a.len() == depth.len() * S::MR && b.len() == depth.len() * S::NR);
+        for depth in &self.depths {
+            let channels = group * sources + depth.start..group * sources + depth.end;
+            self.x.fill(simd, block, &strip, channels, strip_data);
+            let (first, last) = (depth.start == 0, depth.end == sources);
+            for start in panels.clone().step_by(vectors) {
+                let vectors = vectors.min(panels.end - start);
+                let b = &self.kernel.from_panel(*group, start)[depth.start * S::LANES..];
+                assert!(b.len() + depth.start * S::LANES >= vectors * panel_len);
+                for piece in &*pieces {
+                    let sums = &mut sums
+                        [((start - panels.start) * pixels + vectors * piece.before) * S::LANES..]
+                        [..piece.pixels * vectors * S::LANES];
                     let operands = Operands {
-                        a: a.as_ptr(),
+                        a: strip_data.as_ptr(),
                         b: b.as_ptr(),
-                        inner: depth.len(),
-                        outer: 1,
-                        a_outer: 0,
+                        stretches: &stretches[piece.stretches.clone()],
+                        steps: depth.len(),
+                        a_step: strip.channel_len,
+                        b_step: S::LANES,
+                        b_panel: panel_len,
                     };
-                    // SAFETY: `a` has MR and `b` has NR elements for each step of the sum, as just
-                    // asserted, and `tile` has MR · NR.
-                    unsafe { simd.tile::<false>(rows, operands, tile.as_mut_ptr()) };
-                    let replace = start == 0;
-                    job.write(simd, tile, channel..channel + rows, panel_pixels(panel), replace);
+                    let out =
+                        Sums { data: sums.as_mut_ptr(), row_step: vectors * S::LANES, add: !first };
+                    // SAFETY: a stretch reads a piece's pixels in each channel of the strip, and
+                    // `depth.len()` vectors of a tap in each of `vectors` panels; `sums` has that
+                    // many vectors for each pixel.
+                    unsafe { simd.tile(piece.pixels, vectors, &operands, out) };
+                    if last {
+                        let channels = start * S::LANES..targets.min((start + vectors) * S::LANES);
+                        self.write(simd, sums, vectors, *group, channels, piece);
+                    }
                 }
-            }
-            start = depth.end;
-            if start >= kernel.depth {
-                break;
             }
         }
     }
-}
 
-impl<T: Scalar> Job<'_, T> {
-    /// Writes a register tile to its channels and pixels, or adds it to what is there.
+    /// Cuts a block's lines into pieces that fit a register tile, at the ends of padding where that
+    /// leaves pieces long enough: taps that a whole piece reads zeros through are left out.
+    fn cut_pieces<S: Simd<T>>(
+        &self,
+        strip: &Strip<S::Mask, S::EvenMask>,
+        block: &Block,
+        scratch: &mut Scratch<T>,
+    ) {
+        let Scratch { pieces, stretches, .. } = scratch;
+        pieces.clear();
+        stretches.clear();
+        let Correlation { rows, cols, taps, .. } = self.correlation;
+        let kernel_cols = cols.offsets.len();
+        let crossing = self.source.crossing;
+        let (lines, line_len) = self.source.lines(block);
+        let line = if crossing { 0..line_len } else { block.cols.clone() };
+        let mut ends = vec![line.end];
+        if !crossing {
+            let shortest = (2 * S::MR).div_ceil(5);
+            let interior = (0..kernel_cols).map(|tap| cols.nonzero(line.clone(), tap));
+            let mut cuts: Vec<_> = interior.flat_map(|cols| [cols.start, cols.end]).collect();
+            cuts.sort_unstable();
+            let mut start = line.start;
+            for cut in cuts {
+                if cut >= start + shortest && cut + shortest <= line.end {
+                    ends.insert(ends.len() - 1, cut);
+                    start = cut;
+                }
+            }
+        }
+        for index in 0..lines {
+            let mut start = line.start;
+            for &end in &ends {
+                let parts = (end - start).div_ceil(S::MR);
+                for part in cut(end - start, parts) {
+                    let part = start + part.start..start + part.end;
+                    let before = index * line.len() + part.start - line.start;
+                    let first_stretch = stretches.len();
+                    let from = part.start - line.start;
+                    // Of lines read together, only those taps are left out that no pixel of any image
+                    // reads through, lest infinite weights show who shares a piece.
+                    let (rows_read, cols_read) = match crossing {
+                        true => (0..rows.output, 0..cols.output),
+                        false => (0..rows.output, part.clone()),
+                    };
+                    for (&tap, at) in taps.iter().zip(0..) {
+                        let at = [at / kernel_cols, at % kernel_cols];
+                        if rows.nonzero(rows_read.clone(), at[0]).is_empty()
+                            || cols.nonzero(cols_read.clone(), at[1]).is_empty()
+                        {
+                            continue;
+                        }
+                        if let Some(a) = strip.start(index, at) {
+                            stretches.push([a + from, tap * self.kernel.tap_len()]);
+                        }
+                    }
+                    let first = match crossing {
+                        true => block.lines.start * cols.output + part.start,
+                        false => (block.lines.start + index) * cols.output + part.start,
+                    };
+                    pieces.push(Piece {
+                        first,
+                        pixels: part.len(),
+                        before,
+                        stretches: first_stretch..stretches.len(),
+                    });
+                }
+                start = end;
+            }
+        }
+    }
+
+    /// Writes the sums of a piece, `[pixels, vectors]`, with the bias to its channels of a group.
     #[inline(always)]
     fn write<S: Simd<T>>(
         &self,
         simd: S,
-        tile: &[T],
+        sums: &[T],
+        vectors: usize,
+        group: usize,
         channels: Range<usize>,
-        pixels: Range<usize>,
-        replace: bool,
+        piece: &Piece,
     ) {
-        let Correlation { rows, cols, target, .. } = self.correlation;
+        let Correlation { rows, cols, target, groups, group_channels, .. } = self.correlation;
         let ([height, width], step) = (target.plane, target.step[1]);
         let plane = height * width;
-        let zero = [T::zero(); MOST_ROWS];
-        let bias = match self.bias {
-            Some(bias) if replace => &bias[channels.clone()],
-            _ => &zero[..channels.len()],
-        };
+        let all_channels = groups * group_channels[1];
         // Rows that follow each other in the target, too, are one.
         let lines = match (target.step, target.plane == [rows.output, cols.output]) {
             ([1, 1], true) => [1, plane],
             _ => [rows.output, cols.output],
         };
-        for run in runs(pixels, lines[0], lines[1]) {
-            let row = target.origin[0] + run.row * target.step[0];
-            let first = (run.image * self.channels[1] + channels.start) * plane
-                + row * width
-                + target.origin[1]
-                + run.col * step;
-            for start in (0..run.len).step_by(S::LANES) {
-                let len = S::LANES.min(run.len - start);
-                let mask = simd.mask(0..len);
-                let tile = tile[run.lane + start..].chunks(S::NR);
-                for (index, (tile, &bias)) in tile.zip(bias).enumerate() {
-                    let at = first + index * plane + start * step;
-                    // SAFETY: no other task has these pixels of this channel, and where `step` leaves
-                    // gaps, nothing touches those during this product. The mask has a lane for each
-                    // pixel.
-                    unsafe {
-                        let pixels = self.y.part(at, (len - 1) * step + 1);
-                        if step == 1 {
-                            let sum = simd.load_masked(tile[..len].as_ptr(), mask);
-                            let before = match replace {
-                                true => simd.splat(bias),
-                                false => simd.load_masked(pixels.as_ptr(), mask),
-                            };
-                            simd.store_masked(pixels.as_mut_ptr(), mask, simd.add(before, sum));
-                        } else {
-                            for (pixel, &sum) in pixels.iter_mut().step_by(step).zip(tile) {
-                                *pixel = if replace { bias } else { *pixel } + sum;
+        for (vector, first) in channels.clone().step_by(S::LANES).enumerate() {
+            let count = S::LANES.min(channels.end - first);
+            let channel = group * group_channels[1] + first;
+            let bias = match self.bias {
+                // SAFETY: the mask has a lane for each of the channels.
+                Some(bias) => unsafe {
+                    let bias = &bias[channel..channel + count];
+                    simd.load_masked(bias.as_ptr(), simd.mask(0..count))
+                },
+                None => simd.zero(),
+            };
+            for from in (0..piece.pixels).step_by(S::LANES) {
+                let pixels = S::LANES.min(piece.pixels - from);
+                let mut square = [simd.zero(); MOST_LANES];
+                let rows = sums[from * vectors * S::LANES..].chunks_exact(vectors * S::LANES);
+                for (row, sums) in square.iter_mut().zip(rows).take(pixels) {
+                    let sums = &sums[vector * S::LANES..][..S::LANES];
+                    // SAFETY: `sums` has LANES elements.
+                    *row = unsafe { simd.add(simd.load(sums.as_ptr()), bias) };
+                }
+                transpose::<T, S>(simd, &mut square);
+                let start = piece.first + from;
+                for run in runs(start..start + pixels, lines[0], lines[1]) {
+                    let row = target.origin[0] + run.row * target.step[0];
+                    let at = (run.image * all_channels + channel) * plane
+                        + row * width
+                        + target.origin[1]
+                        + run.col * step;
+                    let lanes = run.lane..run.lane + run.len;
+                    for (index, &vector) in square.iter().enumerate().take(count) {
+                        // SAFETY: no other task has these pixels of this channel, and where `step`
+                        // leaves gaps, nothing touches those during this product. The masks have a
+                        // lane for each pixel.
+                        unsafe {
+                            let pixels = self.y.part(at + index * plane, (run.len - 1) * step + 1);
+                            let y = pixels.as_mut_ptr().wrapping_sub(run.lane * step);
+                            match step {
+                                1 => simd.store_masked(y, simd.mask(lanes.clone()), vector),
+                                2 => simd.store_even(y, simd.even_mask(lanes.clone()), vector),
+                                _ => {
+                                    let mut values = [T::zero(); MOST_LANES];
+                                    simd.store(values.as_mut_ptr(), vector);
+                                    let values = &values[lanes.clone()];
+                                    for (y, &value) in pixels.iter_mut().step_by(step).zip(values) {
+                                        *y = value;
+                                    }
+                                }
                             }
                         }
                     }

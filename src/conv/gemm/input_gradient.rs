@@ -5,9 +5,9 @@
 //! 1, and writes every `s`-th pixel of `dx`: nothing is scattered and no zero is multiplied.
 
 use super::Engine;
-use super::correlate::{Correlation, KernelView, Target};
-use super::source::TapAxis;
-use crate::conv::{self, shared::Shared};
+use super::correlate::{Correlation, Target};
+use super::kernel::KernelView;
+use crate::conv::{self, axis::TapAxis, shared::Shared};
 use crate::geometry::{Axis, Geometry};
 use crate::{PaddingMode, Scalar};
 
@@ -63,32 +63,35 @@ fn write_phases<T: Scalar>(
         dx.fill(T::zero());
     }
     let dx = Shared::new(dx);
+    let view = KernelView {
+        data: weight,
+        groups: spec.groups,
+        size: [group_in, spec.group_outputs(), taps],
+        group: spec.group_outputs() * group_in * taps,
+        row_stride: taps,
+        channel_stride: group_in * taps,
+    };
+    let kernel = conv::Weights::new(engine, &view);
     for row_phase in &row_phases {
         for col_phase in &col_phases {
+            let col_taps = |row: &usize| {
+                let start = row * cols.kernel;
+                col_phase.taps.iter().map(move |col| start + col)
+            };
             let correlation = Correlation {
                 batch: geometry.batch,
                 groups: spec.groups,
                 group_channels: [spec.group_outputs(), group_in],
                 rows: row_phase.axis.clone(),
                 cols: col_phase.axis.clone(),
+                taps: row_phase.taps.iter().flat_map(col_taps).collect(),
                 target: Target {
                     plane: [rows.input, cols.input],
                     origin: [row_phase.origin, col_phase.origin],
                     step: [rows.stride, cols.stride],
                 },
             };
-            let col_taps = |row: &usize| {
-                let start = row * cols.kernel;
-                col_phase.taps.iter().map(move |col| start + col)
-            };
-            let view = KernelView {
-                data: weight,
-                group: spec.group_outputs() * group_in * taps,
-                row_stride: taps,
-                channel_stride: group_in * taps,
-                taps: row_phase.taps.iter().flat_map(col_taps).collect(),
-            };
-            conv::correlate(engine, &correlation, &view, dy, None, &dx);
+            kernel.correlate(engine, &correlation, dy, None, &dx);
         }
     }
 }

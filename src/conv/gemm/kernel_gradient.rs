@@ -1,86 +1,86 @@
-//! The gradient of the kernel: `dW[o, k] = Σ_p dy[o, p] · X[k, p]` over the pixels of all images.
+//! The gradient of the kernel: `dW[o, i, m] = Σ_p dy[o, p] · x[i, p + m]` over the pixels of all
+//! images.
 //!
-//! Computed as `dWᵀ = X · dyᵀ`: the rows of `X` are packed as for the forward pass and broadcast,
-//! and the small `dy` is the operand that is transposed. Tasks divide the rows and columns of `dW`,
-//! never the sum, so each element is summed in the order of the pixels.
+//! For one tap, this is a product of two matrices whose rows are pixels: the strip's channels side by
+//! side, read from where the tap reads, and the channels of `dy` side by side. Both are transposed
+//! once for all taps; padding is left out of the sums. Tasks divide the channels of `dW`, never the
+//! sum, so each element is summed in the order of blocks and pixels.
 
 use std::ops::Range;
 
-use super::microkernel::Operands;
-use super::source::{Columns, PanelPlan, TapAxis};
+use super::strip::{Block, Source, Strip, reserve};
+use super::tile::{Operands, Sums};
 use super::{Engine, cut};
 use crate::Scalar;
+use crate::conv::axis::{TapAxis, runs};
 use crate::conv::queue::{self, Queue};
 use crate::conv::shared::Shared;
-use crate::conv::simd::{Kernel, Simd};
+use crate::conv::simd::{Kernel, MOST_LANES, Simd, transpose};
 use crate::geometry::Geometry;
 
-/// One piece of work: it owns some rows `k` of some output channels of a group.
-#[derive(Clone)]
+/// One piece of work: it owns some input channels `i` of some panels of output channels of a group.
 struct Task {
     group: usize,
-    rows: Range<usize>,
-    channels: Range<usize>,
+    inputs: Range<usize>,
+    panels: Range<usize>,
 }
 
 /// What all tasks share.
 struct Job<'a, T> {
-    engine: &'a Engine,
     geometry: &'a Geometry,
-    rows: TapAxis,
-    cols: TapAxis,
+    source: Source<'a>,
+    blocks: Vec<Block>,
     x: &'a [T],
     dy: &'a [T],
     dw: Shared<'a, T>,
 }
 
-/// Buffers of one thread.
-#[derive(Default)]
-struct Scratch<T> {
-    /// A block of panels of `X`, each `[rows, NR]`.
-    columns: Vec<T>,
-    /// The same pixels of `dyᵀ`, by panel of `NR` channels, each `[pixels, NR]`.
-    dy: Vec<T>,
-    /// `dWᵀ`, `[rows, channels]`, channels rounded up to whole panels.
-    sums: Vec<T>,
-    tile: Vec<T>,
-}
-
 /// Writes `dw`, `[O, n, M, N]`.
 pub fn run<T: Scalar>(engine: &Engine, geometry: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
     let spec = &geometry.spec;
-    let depth = spec.group_inputs() * spec.taps();
-    let channels = spec.group_outputs();
+    let rows = TapAxis::forward(&geometry.rows, spec.mode);
+    let cols = TapAxis::forward(&geometry.cols, spec.mode);
+    let source = Source::new(&rows, &cols, spec.in_channels, engine.most_rows::<T>());
     let threads = engine.threads(geometry.maccs());
-    let most = engine.blocking.gradient_rows;
-    let (row_tile, _) = engine.tile_size::<T>();
-    // Few large tasks, since each packs its pixels of dy again.
-    let row_parts = depth.div_ceil(most);
-    let channel_parts = channels.div_ceil(most);
-    let wanted = threads.div_ceil(spec.groups * row_parts * channel_parts);
-    let row_parts = (row_parts * wanted).min(depth.div_ceil(row_tile));
-    let tasks = (0..spec.groups).flat_map(|group| {
-        cut(depth, row_parts).flat_map(move |rows| {
-            cut(channels, channel_parts).map(move |channels| Task {
-                group,
-                rows: rows.clone(),
-                channels,
-            })
-        })
-    });
-    let job = Job {
-        engine,
-        geometry,
-        rows: TapAxis::forward(&geometry.rows, spec.mode),
-        cols: TapAxis::forward(&geometry.cols, spec.mode),
-        x,
-        dy,
-        dw: Shared::new(dw),
-    };
-    let tasks: Vec<_> = tasks.collect();
+    // The blocks, which sums depend on, are the same for any number of threads.
+    let [inputs, _] = most_channels(engine, geometry, engine.lanes::<T>());
+    let blocks = engine.blocking.blocks(&source, geometry.batch, inputs);
+    let tasks = tasks(engine, geometry, engine.lanes::<T>(), threads);
+    let job = Job { geometry, source, blocks, x, dy, dw: Shared::new(dw) };
     queue::share(threads, &tasks, |queue| {
         T::dispatch_to(engine.isa, Worker { job: &job, queue });
     });
+}
+
+/// Most input channels and panels of output channels of a task, so that its sums stay in L2.
+fn most_channels(engine: &Engine, geometry: &Geometry, lanes: usize) -> [usize; 2] {
+    let (blocking, spec) = (&engine.blocking, &geometry.spec);
+    let panels = spec.group_outputs().div_ceil(lanes).min(blocking.gradient_panels);
+    let inputs = blocking.gradient / (spec.taps() * panels * lanes);
+    [inputs.clamp(1, spec.group_inputs()), panels]
+}
+
+/// Cuts the channels, so that there is work for every thread.
+fn tasks(engine: &Engine, geometry: &Geometry, lanes: usize, threads: usize) -> Vec<Task> {
+    let spec = &geometry.spec;
+    let (inputs, panels) = (spec.group_inputs(), spec.group_outputs().div_ceil(lanes));
+    let [most_inputs, most_panels] = most_channels(engine, geometry, lanes);
+    let (input_parts, panel_parts) = (inputs.div_ceil(most_inputs), panels.div_ceil(most_panels));
+    // In even rounds; where input channels are few, output channels are cut.
+    let rounds = (spec.groups * panel_parts * input_parts).next_multiple_of(threads);
+    let input_parts = rounds.div_ceil(spec.groups * panel_parts).min(inputs);
+    let panel_parts = rounds.div_ceil(spec.groups * input_parts).max(panel_parts).min(panels);
+    let mut tasks = Vec::with_capacity(spec.groups * input_parts * panel_parts);
+    for group in 0..spec.groups {
+        for inputs in cut(inputs, input_parts) {
+            tasks.extend(cut(panels, panel_parts).map(|panels| Task {
+                group,
+                inputs: inputs.clone(),
+                panels,
+            }));
+        }
+    }
+    tasks
 }
 
 /// A thread's share of the work.
@@ -89,12 +89,31 @@ struct Worker<'a, T> {
     queue: &'a Queue<'a, Task>,
 }
 
+/// Buffers of one thread.
+struct Scratch<T> {
+    strip: Vec<T>,
+    /// By panel of input channels, by position of the strip, the channels side by side.
+    x: Vec<T>,
+    /// By panel of output channels, by pixel of the block, the channels side by side.
+    dy: Vec<T>,
+    /// By tap, by input channel, the output channels side by side.
+    sums: Vec<T>,
+    /// By tap, the stretches of pixels to sum.
+    stretches: Vec<[usize; 2]>,
+}
+
 impl<T: Scalar> Kernel<T> for Worker<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let mut scratch = Scratch::default();
+        let mut scratch = Scratch {
+            strip: Vec::new(),
+            x: Vec::new(),
+            dy: Vec::new(),
+            sums: Vec::new(),
+            stretches: Vec::new(),
+        };
         while let Some(task) = self.queue.take() {
             self.job.perform(simd, task, &mut scratch);
         }
@@ -104,120 +123,197 @@ impl<T: Scalar> Kernel<T> for Worker<'_, T> {
 impl<T: Scalar> Job<'_, T> {
     #[inline(always)]
     fn perform<S: Simd<T>>(&self, simd: S, task: &Task, scratch: &mut Scratch<T>) {
-        let job = self;
-        let spec = &job.geometry.spec;
-        let columns = Columns {
-            x: job.x,
-            channels: spec.in_channels,
-            first_channel: task.group * spec.group_inputs(),
-            group_channels: spec.group_inputs(),
-            rows: &job.rows,
-            cols: &job.cols,
-        };
-        let pixels = job.geometry.batch * job.geometry.output_pixels();
-        let panels = pixels.div_ceil(S::NR);
-        let block = job.engine.blocking.panels.min(panels);
-        let rows = task.rows.len();
-        let channel_panels = task.channels.len().div_ceil(S::NR);
-        let sums_width = channel_panels * S::NR;
-        let room = |buffer: &mut Vec<T>, len: usize| {
-            if buffer.len() < len {
-                buffer.resize(len, T::zero());
-            }
-        };
-        room(&mut scratch.columns, block * rows * S::NR);
-        room(&mut scratch.dy, block * S::NR * sums_width);
-        scratch.tile.resize(S::MR * S::NR, T::zero());
-        scratch.sums.clear();
-        scratch.sums.resize(rows * sums_width, T::zero());
+        let (inputs, width) = (task.inputs.len(), task.panels.len() * S::LANES);
+        let taps = self.source.taps();
+        reserve(&mut scratch.sums, taps * inputs * width);
+        for (index, block) in self.blocks.iter().enumerate() {
+            self.add_block(simd, task, block, index > 0, scratch);
+        }
+        self.write(simd, task, &scratch.sums);
+    }
 
-        let mut plan = PanelPlan::default();
-        for first in (0..panels).step_by(block.max(1)) {
-            let block = block.min(panels - first);
-            for index in 0..block {
-                let start = (first + index) * S::NR;
-                let pixels = start..pixels.min(start + S::NR);
-                let panel = &mut scratch.columns[index * rows * S::NR..];
-                columns.plan(simd, pixels, S::NR, &mut plan);
-                columns.pack(simd, &plan, task.rows.clone(), S::NR, panel);
-            }
-            let start = first * S::NR;
-            let block_pixels = start..pixels.min(start + block * S::NR);
-            job.transpose_dy(task, block_pixels, block * S::NR, S::NR, &mut scratch.dy);
+    /// Adds the products of one block's pixels.
+    #[inline(always)]
+    fn add_block<S: Simd<T>>(
+        &self,
+        simd: S,
+        task: &Task,
+        block: &Block,
+        add: bool,
+        scratch: &mut Scratch<T>,
+    ) {
+        let Scratch { strip: strip_data, x, dy, sums, stretches } = scratch;
+        let Source { cols, crossing, .. } = self.source;
+        let strip = Strip::new(simd, &self.source, block);
+        let panel_rows = S::MR.next_multiple_of(S::LANES);
+        let input_panels = task.inputs.len().div_ceil(S::MR);
+        let positions = strip.channel_len;
+        let pixels = block.pixels();
+        reserve(x, input_panels * positions * panel_rows);
+        for (panel, inputs) in cut(task.inputs.len(), input_panels).enumerate() {
+            let x = &mut x[panel * positions * panel_rows..][..positions * panel_rows];
+            self.pack_x(simd, task, &strip, inputs, strip_data, x);
+        }
+        reserve(dy, task.panels.len() * pixels * S::LANES);
+        self.pack_dy(simd, task, block, dy);
 
-            for channel_panel in 0..channel_panels {
-                let b = &scratch.dy[channel_panel * block * S::NR * S::NR..];
-                for row in (0..rows).step_by(S::MR) {
-                    let tile_rows = S::MR.min(rows - row);
-                    let a = &scratch.columns[row * S::NR..];
-                    let a_outer = rows * S::NR;
-                    assert!(a.len() >= (block - 1) * a_outer + tile_rows * S::NR);
-                    assert!(b.len() >= block * S::NR * S::NR);
+        let width = task.panels.len() * S::LANES;
+        let kernel_cols = cols.offsets.len();
+        for tap in 0..self.source.taps() {
+            let at = [tap / kernel_cols, tap % kernel_cols];
+            let nonzero = match crossing {
+                true => 0..pixels,
+                false => {
+                    let cols = cols.nonzero(block.cols.clone(), at[1]);
+                    cols.start - block.cols.start..cols.end - block.cols.start
+                }
+            };
+            let (lines, line_len) = self.source.lines(block);
+            stretches.clear();
+            stretches.extend((0..lines).filter_map(|line| {
+                let a = strip.start(line, at)? + nonzero.start;
+                let b = line * line_len + nonzero.start;
+                Some([a * panel_rows, b * S::LANES])
+            }));
+            for (panel, inputs) in cut(task.inputs.len(), input_panels).enumerate() {
+                let vectors_at_once = S::tile_vectors(inputs.len());
+                let a = &x[panel * positions * panel_rows..][..positions * panel_rows];
+                for first in (0..task.panels.len()).step_by(vectors_at_once) {
+                    let vectors = vectors_at_once.min(task.panels.len() - first);
+                    let b = &dy[first * pixels * S::LANES..][..vectors * pixels * S::LANES];
                     let operands = Operands {
                         a: a.as_ptr(),
                         b: b.as_ptr(),
-                        inner: S::NR,
-                        outer: block,
-                        a_outer,
+                        stretches,
+                        steps: nonzero.len(),
+                        a_step: panel_rows,
+                        b_step: S::LANES,
+                        b_panel: pixels * S::LANES,
                     };
-                    // SAFETY: each of `block` panels of `a` has `tile_rows` rows of NR elements
-                    // here and `b` has NR elements for each of their pixels, as just asserted;
-                    // `tile` has MR · NR elements.
-                    unsafe { simd.tile::<true>(tile_rows, operands, scratch.tile.as_mut_ptr()) };
-                    let sums = scratch.sums[row * sums_width + channel_panel * S::NR..]
-                        .chunks_mut(sums_width)
-                        .zip(scratch.tile.chunks_exact(S::NR));
-                    for (sums, tile) in sums.take(tile_rows) {
-                        sums.iter_mut().zip(tile).for_each(|(sum, &value)| *sum += value);
+                    let start = (tap * task.inputs.len() + inputs.start) * width + first * S::LANES;
+                    let sums =
+                        &mut sums[start..][..(inputs.len() - 1) * width + vectors * S::LANES];
+                    let out = Sums { data: sums.as_mut_ptr(), row_step: width, add };
+                    // SAFETY: a stretch reads columns of a line of the block, each of which has
+                    // `panel_rows` channels in `a`, at the position that the strip gives, and a
+                    // vector in each panel of `b`; `sums` has a vector for each panel and row.
+                    unsafe { simd.tile(inputs.len(), vectors, &operands, out) };
+                }
+            }
+        }
+    }
+
+    /// Writes some input channels of the strip side by side.
+    #[inline(always)]
+    fn pack_x<S: Simd<T>>(
+        &self,
+        simd: S,
+        task: &Task,
+        strip: &Strip<S::Mask, S::EvenMask>,
+        inputs: Range<usize>,
+        strip_data: &mut Vec<T>,
+        x: &mut [T],
+    ) {
+        let plane = self.geometry.input_pixels();
+        let first = task.group * self.geometry.spec.group_inputs() + task.inputs.start;
+        let channels = first + inputs.start..first + inputs.end;
+        strip.fill(simd, self.x, plane, channels, strip_data);
+        let panel_rows = S::MR.next_multiple_of(S::LANES);
+        for part in (0..inputs.len()).step_by(S::LANES) {
+            let count = S::LANES.min(inputs.len() - part);
+            let source = &strip_data[part * strip.channel_len..];
+            // A strip's channels have an odd number of these.
+            for position in (0..strip.channel_len).step_by(S::LANES) {
+                let mut square = [simd.zero(); MOST_LANES];
+                for (channel, vector) in square.iter_mut().enumerate().take(count) {
+                    let source = &source[channel * strip.channel_len + position..][..S::LANES];
+                    // SAFETY: `source` has LANES elements.
+                    *vector = unsafe { simd.load(source.as_ptr()) };
+                }
+                transpose::<T, S>(simd, &mut square);
+                for (index, &vector) in square.iter().enumerate().take(S::LANES) {
+                    let target = (position + index) * panel_rows + part;
+                    let target = &mut x[target..target + S::LANES];
+                    // SAFETY: `target` has LANES elements.
+                    unsafe { simd.store(target.as_mut_ptr(), vector) };
+                }
+            }
+        }
+    }
+
+    /// Writes the task's channels of a block of `dy` side by side.
+    #[inline(always)]
+    fn pack_dy<S: Simd<T>>(&self, simd: S, task: &Task, block: &Block, target: &mut [T]) {
+        let spec = &self.geometry.spec;
+        let (rows, cols) = (self.geometry.rows.output, self.geometry.cols.output);
+        let plane = rows * cols;
+        let pixels = block.pixels();
+        // Whole lines follow each other.
+        let whole = block.cols.len() == cols;
+        let (lines, line_len) =
+            if whole { (1, pixels) } else { (block.lines.len(), block.cols.len()) };
+        for (panel, target) in task.panels.clone().zip(target.chunks_exact_mut(pixels * S::LANES)) {
+            let first = panel * S::LANES;
+            let count = S::LANES.min(spec.group_outputs() - first);
+            let channel = task.group * spec.group_outputs() + first;
+            for line in 0..lines {
+                let start = (block.lines.start + line) * cols + block.cols.start;
+                for run in runs(start..start + line_len, 1, plane) {
+                    let source = (run.image * spec.out_channels + channel) * plane + run.col;
+                    let source = &self.dy[source..source + (count - 1) * plane + run.len];
+                    let target = &mut target[(line * line_len + run.lane) * S::LANES..];
+                    let target = &mut target[..run.len * S::LANES];
+                    for at in (0..run.len).step_by(S::LANES) {
+                        let len = S::LANES.min(run.len - at);
+                        let mask = simd.mask(0..len);
+                        let mut square = [simd.zero(); MOST_LANES];
+                        for (channel, vector) in square.iter_mut().enumerate().take(count) {
+                            let source = source[channel * plane + at..].as_ptr();
+                            // SAFETY: the mask's lanes are in `source`.
+                            *vector = unsafe { simd.load_masked(source, mask) };
+                        }
+                        transpose::<T, S>(simd, &mut square);
+                        for (index, &vector) in square.iter().enumerate().take(len) {
+                            let target = &mut target[(at + index) * S::LANES..][..S::LANES];
+                            // SAFETY: `target` has LANES elements.
+                            unsafe { simd.store(target.as_mut_ptr(), vector) };
+                        }
                     }
                 }
             }
         }
-
-        let depth = columns.depth();
-        for (index, channel) in task.channels.clone().enumerate() {
-            let row = (task.group * spec.group_outputs() + channel) * depth + task.rows.start;
-            // SAFETY: no other task has these rows of this channel.
-            let target = unsafe { job.dw.part(row, rows) };
-            for (value, sums) in target.iter_mut().zip(scratch.sums.chunks_exact(sums_width)) {
-                *value = sums[index];
-            }
-        }
     }
-}
 
-impl<T: Scalar> Job<'_, T> {
-    /// Writes `pixels` of `dyᵀ` by panel of `width` channels, each `[len, width]`; zeros past the
-    /// task's channels and past the pixels.
-    fn transpose_dy(
-        &self,
-        task: &Task,
-        pixels: Range<usize>,
-        len: usize,
-        width: usize,
-        target: &mut [T],
-    ) {
+    /// Writes a task's sums to its part of `dw`.
+    #[inline(always)]
+    fn write<S: Simd<T>>(&self, simd: S, task: &Task, sums: &[T]) {
         let spec = &self.geometry.spec;
-        let plane = self.geometry.output_pixels();
-        let first_channel = task.group * spec.group_outputs() + task.channels.start;
-        let panels = target.chunks_exact_mut(len * width);
-        for (panel, target) in panels.take(task.channels.len().div_ceil(width)).enumerate() {
-            let channels = width.min(task.channels.len() - panel * width);
-            if channels < width || pixels.len() < len {
-                target.fill(T::zero());
-            }
-            for lane in 0..channels {
-                let channel = first_channel + panel * width + lane;
-                let mut at = pixels.start;
-                while at < pixels.end {
-                    let (image, pixel) = (at / plane, at % plane);
-                    let run = (plane - pixel).min(pixels.end - at);
-                    let source = (image * spec.out_channels + channel) * plane + pixel;
-                    let source = &self.dy[source..source + run];
-                    let target = target[(at - pixels.start) * width + lane..].iter_mut();
-                    let values = target.step_by(width).zip(source);
-                    values.for_each(|(value, &gradient)| *value = gradient);
-                    at += run;
+        let (inputs, taps) = (task.inputs.len(), self.source.taps());
+        let width = task.panels.len() * S::LANES;
+        for (index, panel) in task.panels.clone().enumerate() {
+            let first = panel * S::LANES;
+            let count = S::LANES.min(spec.group_outputs() - first);
+            let channel = task.group * spec.group_outputs() + first;
+            for from in (0..inputs * taps).step_by(S::LANES) {
+                let len = S::LANES.min(inputs * taps - from);
+                let mask = simd.mask(0..len);
+                let mut square = [simd.zero(); MOST_LANES];
+                for (step, vector) in (from..from + len).zip(&mut square) {
+                    let (input, tap) = (step / taps, step % taps);
+                    let start = (tap * inputs + input) * width + index * S::LANES;
+                    let sums = &sums[start..start + S::LANES];
+                    // SAFETY: `sums` has LANES elements.
+                    *vector = unsafe { simd.load(sums.as_ptr()) };
+                }
+                transpose::<T, S>(simd, &mut square);
+                for (output, &vector) in square.iter().enumerate().take(count) {
+                    let row = (channel + output) * spec.group_inputs() + task.inputs.start;
+                    // SAFETY: no other task has these inputs of this channel. The mask has a lane for
+                    // each element.
+                    unsafe {
+                        let target = self.dw.part(row * taps + from, len);
+                        simd.store_masked(target.as_mut_ptr(), mask, vector);
+                    }
                 }
             }
         }

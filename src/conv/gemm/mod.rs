@@ -1,48 +1,83 @@
-//! Convolution as a blocked matrix product whose packing step is the im2col.
-//!
-//! With the group's kernel as a matrix `A` `[r, K]`, `K = n·MN`, and the column matrix `X` `[K, P]`
-//! of all pixels of the batch, the forward pass is `y = A · X`, the gradient of the input is the same
-//! product for the transposed kernel ([`input_gradient`]), and the gradient of the kernel is
-//! `dy · Xᵀ` ([`kernel_gradient`]). Each part of `X` is written straight from the image into a
-//! panel when it is needed, by [`source::Columns`].
-//!
-//! ```text
-//! for each task: a block of pixels, some rows of A          in parallel; each owns a part of y
-//!     for each KC of the K rows of X                        the sum over K, always in this order
-//!         pack the block's panels of X, [KC, NR] each
-//!         for each panel of X, for each panel of A          one panel of X stays in L1
-//!             y[MR, NR] += A[MR, KC] · X[KC, NR]            the register tile
-//! ```
-//!
-//! An element of `y` is summed in the order of `K`, in stretches of `KC`, wherever it lies: results
-//! depend neither on the number of threads nor on the other images of the batch.
+//! Convolution as a blocked matrix product over strips of the images.
 
 pub mod correlate;
 pub mod input_gradient;
+pub mod kernel;
 pub mod kernel_gradient;
-pub mod microkernel;
-pub mod source;
+pub mod strip;
+pub mod tile;
+
+use std::ops::Range;
 
 use crate::Scalar;
 use crate::conv::simd::{Isa, Kernel, Simd};
+use strip::{Block, Source};
 
 /// The sizes that a product is cut into. Any give right results; tests set tiny ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Blocking {
-    /// `KC`, rows of the column matrix packed at once: a panel of `KC` rows fills most of L1.
+    /// Steps of a sum at a time.
     pub depth: usize,
-    /// Panels packed at once: with `KC` rows each they fill a part of L2.
+    /// Most pixels of a block.
+    pub pixels: usize,
+    /// Most elements of a strip, if a line of one channel has no more.
+    pub strip: usize,
+    /// Most panels of output channels of a task.
     pub panels: usize,
-    /// Most rows of the column matrix, and most output channels, of one task of the kernel
-    /// gradient, whose sums stay in L2.
-    pub gradient_rows: usize,
+    /// Most elements of the kernel's gradient that a task sums.
+    pub gradient: usize,
+    /// Most panels of output channels of such a task.
+    pub gradient_panels: usize,
     /// Multiply-accumulates below which work stays on the calling thread.
     pub parallel_above: usize,
 }
 
 impl Default for Blocking {
     fn default() -> Self {
-        Self { depth: 256, panels: 8, gradient_rows: 288, parallel_above: 1 << 19 }
+        Self {
+            depth: 576,
+            pixels: 224,
+            strip: 1 << 16,
+            panels: 32,
+            gradient: 1 << 16,
+            gradient_panels: 8,
+            parallel_above: 1 << 19,
+        }
+    }
+}
+
+impl Blocking {
+    /// Cuts source channels so that each part's taps are at most `depth` steps.
+    pub fn depths(&self, channels: usize, taps: usize) -> Vec<Range<usize>> {
+        let most = (self.depth / taps.max(1)).max(1);
+        cut(channels, channels.div_ceil(most)).collect()
+    }
+
+    /// Cuts the output pixels of a batch into blocks, whose strips of so many channels fit: as many
+    /// whole images as do, or even parts of one.
+    pub fn blocks(&self, source: &Source, batch: usize, channels: usize) -> Vec<Block> {
+        let (rows, cols) = (source.rows.output, source.cols.output);
+        let fits = |lines: usize, cols: usize| {
+            lines * cols <= self.pixels
+                && source.channel_len(lines, cols).saturating_mul(channels) <= self.strip
+        };
+        let mut col_parts = 1;
+        while !source.crossing && col_parts < cols && !fits(1, cols.div_ceil(col_parts)) {
+            col_parts *= 2;
+        }
+        let mut lines = 1;
+        while lines < batch * rows && fits(lines + 1, cols.div_ceil(col_parts)) {
+            lines += 1;
+        }
+        let line_parts = match lines / rows.max(1) {
+            0 => batch * rows.div_ceil(lines),
+            images => batch.div_ceil(images),
+        };
+        let lines = cut(batch * rows, line_parts);
+        let blocks = lines.flat_map(|lines| {
+            cut(cols, col_parts).map(move |cols| Block { lines: lines.clone(), cols })
+        });
+        blocks.collect()
     }
 }
 
@@ -59,14 +94,23 @@ impl Engine {
         Self { isa: Isa::active(), blocking: Blocking::default() }
     }
 
-    /// `MR` and `NR` of the register tile.
-    pub fn tile_size<T: Scalar>(&self) -> (usize, usize) {
+    /// Lanes of a register.
+    pub fn lanes<T: Scalar>(&self) -> usize {
+        self.tile_size::<T>().1
+    }
+
+    /// Most rows of a register tile.
+    pub fn most_rows<T: Scalar>(&self) -> usize {
+        self.tile_size::<T>().0
+    }
+
+    fn tile_size<T: Scalar>(&self) -> (usize, usize) {
         struct TileSize;
         impl<T: Copy> Kernel<T> for TileSize {
             type Output = (usize, usize);
             #[inline(always)]
             fn run<S: Simd<T>>(self, _: S) -> Self::Output {
-                (S::MR, S::NR)
+                (S::MR, S::LANES)
             }
         }
         T::dispatch_to(self.isa, TileSize)
@@ -79,7 +123,7 @@ impl Engine {
 }
 
 /// Cuts `0..len` into `parts` ranges, at most `len`, whose sizes differ by one at most.
-pub fn cut(len: usize, parts: usize) -> impl Iterator<Item = std::ops::Range<usize>> + Clone {
+pub fn cut(len: usize, parts: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let parts = parts.min(len);
     let bound = move |part: usize| part * (len / parts) + part.min(len % parts);
     (0..parts).map(move |part| bound(part)..bound(part + 1))

@@ -25,10 +25,10 @@ pub trait Simd<T: Copy>: Copy {
     type EvenMask: Copy;
     /// Elements in a register.
     const LANES: usize;
-    /// Rows of the register tile of the matrix product.
+    /// Registers.
+    const REGISTERS: usize;
+    /// Most rows of a register tile.
     const MR: usize;
-    /// Columns of the register tile: a whole number of registers.
-    const NR: usize;
 
     /// All lanes zero.
     fn zero(self) -> Self::Vector;
@@ -75,16 +75,69 @@ pub trait Simd<T: Copy>: Copy {
     /// `a + b` in each lane.
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
-    /// The register tile, [`super::gemm::microkernel::tile`], with this instruction set's sizes.
+    /// The lanes of two registers in turn: `a₀ b₀ a₁ b₁ …`, the near half and the far half.
+    fn zip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2];
+    /// Writes the lanes `mask` to `target` plus twice the lane.
     ///
     /// # Safety
-    /// As for [`super::gemm::microkernel::tile`], with `rows` in `1..=MR`.
-    unsafe fn tile<const A_BY_ROWS: bool>(
+    /// `target` plus twice the lane must be valid for writing for each lane of `mask`; nothing else is
+    /// touched.
+    unsafe fn store_even(self, target: *mut T, mask: Self::EvenMask, vector: Self::Vector);
+
+    /// Most registers side by side in a tile of so many rows: sums, columns and a broadcast have a
+    /// register each.
+    fn tile_vectors(rows: usize) -> usize {
+        (Self::REGISTERS - 1).checked_div(rows + 1).map_or(1, |vectors| vectors.clamp(1, 4))
+    }
+
+    /// The register tile, [`super::gemm::tile::tile`], of `rows` in `1..=MR` by `vectors` in
+    /// `1..=tile_vectors(rows)`.
+    ///
+    /// # Safety
+    /// As for [`super::gemm::tile::tile`].
+    unsafe fn tile(
         self,
         rows: usize,
-        operands: super::gemm::microkernel::Operands<T>,
-        out: *mut T,
+        vectors: usize,
+        operands: &super::gemm::tile::Operands<T>,
+        out: super::gemm::tile::Sums<T>,
     );
+}
+
+/// Reads at most a register's lanes; zero in other lanes.
+#[inline(always)]
+pub fn load_part<T: Copy, S: Simd<T>>(simd: S, source: &[T]) -> S::Vector {
+    assert!(source.len() <= S::LANES);
+    // SAFETY: the mask has a lane for each element.
+    unsafe { simd.load_masked(source.as_ptr(), simd.mask(0..source.len())) }
+}
+
+/// Writes the first lanes of a register.
+#[inline(always)]
+pub fn store_part<T: Copy, S: Simd<T>>(simd: S, target: &mut [T], vector: S::Vector) {
+    assert!(target.len() <= S::LANES);
+    // SAFETY: the mask has a lane for each element.
+    unsafe { simd.store_masked(target.as_mut_ptr(), simd.mask(0..target.len()), vector) }
+}
+
+/// No register has more lanes.
+pub const MOST_LANES: usize = 16;
+
+/// Transposes a square of as many vectors as each has lanes; others aren't touched.
+///
+/// Each round takes the lanes of a vector and of the one half a square further in turn; with as many
+/// rounds as the number of lanes has bits, element `(i, j)` has moved to `(j, i)`.
+#[inline(always)]
+pub fn transpose<T: Copy, S: Simd<T>>(simd: S, vectors: &mut [S::Vector; MOST_LANES]) {
+    let half = S::LANES / 2;
+    for _ in 0..S::LANES.ilog2() {
+        let before = *vectors;
+        for index in 0..half {
+            let [near, far] = simd.zip(before[index], before[index + half]);
+            vectors[2 * index] = near;
+            vectors[2 * index + 1] = far;
+        }
+    }
 }
 
 /// A computation that is generic over the instruction set. Implementations mark `run`
@@ -170,33 +223,52 @@ impl Isa {
     }
 }
 
-/// Writes [`Simd::tile`]: one monomorphic register tile for each number of rows.
-macro_rules! tile_by_rows {
-    ($t:ty, $nv:literal, [$($rows:literal),*]) => {
-        #[inline(always)]
-        unsafe fn tile<const A_BY_ROWS: bool>(
+/// Writes [`Simd::tile`]: one monomorphic register tile for each number of registers side by side and
+/// of rows, behind a function that is compiled once with the instructions enabled.
+macro_rules! tiles {
+    ($t:ty, [$($feature:meta)?], $($vectors:literal: $rows:tt),*) => {
+        unsafe fn tile(
             self,
             rows: usize,
-            operands: $crate::conv::gemm::microkernel::Operands<$t>,
-            out: *mut $t,
+            vectors: usize,
+            operands: &$crate::conv::gemm::tile::Operands<$t>,
+            out: $crate::conv::gemm::tile::Sums<$t>,
         ) {
-            match rows {
-                $(
-                    // SAFETY: the caller's promise, passed on.
-                    $rows => unsafe {
-                        $crate::conv::gemm::microkernel::tile::<$t, Self, $rows, $nv, A_BY_ROWS>(
-                            self, operands, out,
-                        )
-                    },
-                )*
-                _ => unreachable!("a tile has 1 to MR rows"),
+            $(#[$feature])?
+            unsafe fn dispatch<S: Simd<$t>>(
+                simd: S,
+                rows: usize,
+                vectors: usize,
+                operands: &$crate::conv::gemm::tile::Operands<$t>,
+                out: $crate::conv::gemm::tile::Sums<$t>,
+            ) {
+                match vectors {
+                    $($vectors => $crate::conv::simd::tiles!(
+                        @rows $t, simd, rows, operands, out, $vectors, $rows
+                    ),)*
+                    _ => unreachable!("so many registers don't fit side by side"),
+                }
             }
+            // SAFETY: the caller's promise, passed on; `self` proves the instructions.
+            unsafe { dispatch(self, rows, vectors, operands, out) }
+        }
+    };
+    (@rows $t:ty, $simd:ident, $of:ident, $operands:ident, $out:ident, $vectors:literal,
+        [$($rows:literal)*]) => {
+        match $of {
+            $(
+                // SAFETY: the caller's promise, passed on.
+                $rows => unsafe {
+                    $crate::conv::gemm::tile::tile::<$t, S, $rows, $vectors>($simd, $operands, $out)
+                },
+            )*
+            _ => unreachable!("so many rows don't fit"),
         }
     };
 }
-use tile_by_rows;
+use tiles;
 
-/// Writes the reading of every second element, one at a time.
+/// Writes the reading and writing of every second element, one at a time.
 macro_rules! even_lane_by_lane {
     ($t:ty) => {
         type EvenMask = (u8, u8);
@@ -215,6 +287,22 @@ macro_rules! even_lane_by_lane {
             }
             // SAFETY: `lanes` has LANES elements.
             unsafe { self.load(lanes.as_ptr()) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_even(
+            self,
+            target: *mut $t,
+            (start, end): Self::EvenMask,
+            vector: Self::Vector,
+        ) {
+            let mut lanes = [0.0; <Self as Simd<$t>>::LANES];
+            // SAFETY: `lanes` has LANES elements.
+            unsafe { self.store(lanes.as_mut_ptr(), vector) };
+            for lane in usize::from(start)..usize::from(end) {
+                // SAFETY: the caller promises that each lane of the mask is writable.
+                unsafe { *target.wrapping_add(2 * lane) = lanes[lane] };
+            }
         }
     };
 }

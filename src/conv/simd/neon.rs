@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{Simd, even_lane_by_lane, lane_by_lane, tile_by_rows};
+use super::{Simd, even_lane_by_lane, lane_by_lane, tiles};
 
 #[derive(Clone, Copy)]
 pub struct Neon(());
@@ -14,13 +14,12 @@ impl Neon {
 }
 
 macro_rules! neon {
-    ($t:ty, $vector:ty, $lanes:literal, $splat:ident, $fma:ident, $load:ident, $store:ident, $add:ident) => {
+    ($t:ty, $vector:ty, $lanes:literal, $splat:ident, $fma:ident, $load:ident, $store:ident, $add:ident, $near:ident, $far:ident) => {
         impl Simd<$t> for Neon {
             type Vector = $vector;
             const LANES: usize = $lanes;
-            // 6 × 4 accumulators, 4 columns and 1 broadcast of the 32 registers.
-            const MR: usize = 6;
-            const NR: usize = 4 * $lanes;
+            const REGISTERS: usize = 32;
+            const MR: usize = 14;
 
             #[inline(always)]
             fn zero(self) -> Self::Vector {
@@ -62,10 +61,45 @@ macro_rules! neon {
                 unsafe { $add(a, b) }
             }
 
+            #[inline(always)]
+            fn zip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2] {
+                // SAFETY: every AArch64 target of this crate has NEON.
+                unsafe { [$near(a, b), $far(a, b)] }
+            }
+
             lane_by_lane!($t);
-            tile_by_rows!($t, 4, [1, 2, 3, 4, 5, 6]);
+            tiles!(
+                $t,
+                [],
+                1: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+                2: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+                3: [1 2 3 4 5 6 7 8 9],
+                4: [1 2 3 4 5 6]
+            );
         }
     };
 }
-neon!(f32, float32x4_t, 4, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32, vaddq_f32);
-neon!(f64, float64x2_t, 2, vdupq_n_f64, vfmaq_f64, vld1q_f64, vst1q_f64, vaddq_f64);
+neon!(
+    f32,
+    float32x4_t,
+    4,
+    vdupq_n_f32,
+    vfmaq_f32,
+    vld1q_f32,
+    vst1q_f32,
+    vaddq_f32,
+    vzip1q_f32,
+    vzip2q_f32
+);
+neon!(
+    f64,
+    float64x2_t,
+    2,
+    vdupq_n_f64,
+    vfmaq_f64,
+    vld1q_f64,
+    vst1q_f64,
+    vaddq_f64,
+    vzip1q_f64,
+    vzip2q_f64
+);

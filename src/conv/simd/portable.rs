@@ -1,7 +1,7 @@
 //! Plain Rust: arrays that the compiler may vectorize. Multiply and add round separately, since
 //! a fused operation without hardware is a slow library call.
 
-use super::{Simd, even_lane_by_lane, lane_by_lane, tile_by_rows};
+use super::{Simd, even_lane_by_lane, lane_by_lane, tiles};
 
 #[derive(Clone, Copy)]
 pub struct Portable;
@@ -11,8 +11,9 @@ macro_rules! portable {
         impl Simd<$t> for Portable {
             type Vector = [$t; $lanes];
             const LANES: usize = $lanes;
+            // Each is an array that takes several of the machine's.
+            const REGISTERS: usize = 6;
             const MR: usize = 4;
-            const NR: usize = $lanes;
 
             #[inline(always)]
             fn zero(self) -> Self::Vector {
@@ -52,8 +53,14 @@ macro_rules! portable {
                 std::array::from_fn(|lane| a[lane] + b[lane])
             }
 
+            #[inline(always)]
+            fn zip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2] {
+                let lane = |lane: usize| if lane % 2 == 0 { a[lane / 2] } else { b[lane / 2] };
+                [0, $lanes].map(|start| std::array::from_fn(|index| lane(start + index)))
+            }
+
             lane_by_lane!($t);
-            tile_by_rows!($t, 1, [1, 2, 3, 4]);
+            tiles!($t, [], 1: [1 2 3 4], 2: [1]);
         }
     };
 }

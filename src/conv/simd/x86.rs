@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Simd, even_lane_by_lane, tile_by_rows};
+use super::{Kernel, Simd, even_lane_by_lane, tiles};
 
 /// Proof of AVX-512F, AVX2 and FMA. Made only by [`with_avx512`].
 #[derive(Clone, Copy)]
@@ -38,15 +38,16 @@ where
 
 macro_rules! x86 {
     (
-        $set:ty, $t:tt, $vector:ty, $lanes:literal, $nv:literal, $mr:literal, $rows:tt,
+        $set:ty, $features:literal, $t:tt, $vector:ty, $lanes:literal, $registers:literal,
+        [$($vectors:literal: $rows:tt),*],
         $zero:ident, $splat:ident, $fma:ident, $load:ident, $store:ident, $add:ident,
         $masked:ident
     ) => {
         impl Simd<$t> for $set {
             type Vector = $vector;
             const LANES: usize = $lanes;
-            const MR: usize = $mr;
-            const NR: usize = $nv * $lanes;
+            const REGISTERS: usize = $registers;
+            const MR: usize = $registers / 2 - 2;
 
             #[inline(always)]
             fn zero(self) -> Self::Vector {
@@ -93,7 +94,7 @@ macro_rules! x86 {
             }
 
             $masked!($t);
-            tile_by_rows!($t, $nv, $rows);
+            tiles!($t, [target_feature(enable = $features)], $($vectors: $rows),*);
         }
     };
 }
@@ -107,7 +108,11 @@ macro_rules! mask_registers {
             _mm512_maskz_loadu_ps,
             _mm512_mask_storeu_ps,
             _mm512_permutex2var_ps,
-            _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+            _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
+            [
+                _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
+                _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+            ]
         );
     };
     (f64) => {
@@ -117,10 +122,17 @@ macro_rules! mask_registers {
             _mm512_maskz_loadu_pd,
             _mm512_mask_storeu_pd,
             _mm512_permutex2var_pd,
-            _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14)
+            _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14),
+            [
+                _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11),
+                _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15)
+            ]
         );
     };
-    ($t:ty, $mask:ty, $load:ident, $store:ident, $permute:ident, $even:expr) => {
+    (
+        $t:ty, $mask:ty, $load:ident, $store:ident, $permute:ident, $even:expr,
+        [$near:expr, $far:expr]
+    ) => {
         type Mask = $mask;
 
         #[inline(always)]
@@ -167,6 +179,28 @@ macro_rules! mask_registers {
             // instruction touches no other; `self` proves the instruction.
             unsafe { $store(target, mask, vector) }
         }
+
+        #[inline(always)]
+        unsafe fn store_even(
+            self,
+            target: *mut $t,
+            (near, far): Self::EvenMask,
+            vector: Self::Vector,
+        ) {
+            let [spread_near, spread_far] = <Self as Simd<$t>>::zip(self, vector, vector);
+            // SAFETY: the caller promises that the even elements of the mask's lanes are writable,
+            // and the instructions touch no other; `self` proves the instructions.
+            unsafe {
+                $store(target, near, spread_near);
+                $store(target.wrapping_add(<Avx512 as Simd<$t>>::LANES), far, spread_far);
+            }
+        }
+
+        #[inline(always)]
+        fn zip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2] {
+            // SAFETY: `self` proves that the machine has the instructions.
+            unsafe { [$permute(a, $near, b), $permute(a, $far, b)] }
+        }
     };
 }
 
@@ -180,7 +214,8 @@ macro_rules! mask_vectors {
             i32,
             _mm256_set1_epi32,
             _mm256_cmpgt_epi32,
-            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)
+            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+            [_mm256_unpacklo_ps, _mm256_unpackhi_ps, _mm256_permute2f128_ps]
         );
     };
     (f64) => {
@@ -191,10 +226,14 @@ macro_rules! mask_vectors {
             i64,
             _mm256_set1_epi64x,
             _mm256_cmpgt_epi64,
-            _mm256_setr_epi64x(0, 1, 2, 3)
+            _mm256_setr_epi64x(0, 1, 2, 3),
+            [_mm256_unpacklo_pd, _mm256_unpackhi_pd, _mm256_permute2f128_pd]
         );
     };
-    ($t:ty, $load:ident, $store:ident, $int:ty, $set:ident, $greater:ident, $index:expr) => {
+    (
+        $t:ty, $load:ident, $store:ident, $int:ty, $set:ident, $greater:ident, $index:expr,
+        [$low:ident, $high:ident, $halves:ident]
+    ) => {
         type Mask = __m256i;
 
         #[inline(always)]
@@ -222,19 +261,32 @@ macro_rules! mask_vectors {
             // instruction touches no other; `self` proves the instruction.
             unsafe { $store(target, mask, vector) }
         }
+
+        #[inline(always)]
+        fn zip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2] {
+            // SAFETY: `self` proves that the machine has the instructions.
+            unsafe {
+                // Both work on each half of a register by itself.
+                let (low, high) = ($low(a, b), $high(a, b));
+                [$halves::<0x20>(low, high), $halves::<0x31>(low, high)]
+            }
+        }
     };
 }
 
-// 13 × 2 accumulators, 2 columns and 1 broadcast of the 32 registers; 13 rows waste least on 64,
-// 128, 256 and 512 channels.
 x86!(
     Avx512,
+    "avx512f,avx2,fma",
     f32,
     __m512,
     16,
-    2,
-    13,
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+    32,
+    [
+        1: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+        2: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+        3: [1 2 3 4 5 6 7 8 9],
+        4: [1 2 3 4 5 6]
+    ],
     _mm512_setzero_ps,
     _mm512_set1_ps,
     _mm512_fmadd_ps,
@@ -245,12 +297,17 @@ x86!(
 );
 x86!(
     Avx512,
+    "avx512f,avx2,fma",
     f64,
     __m512d,
     8,
-    2,
-    13,
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+    32,
+    [
+        1: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+        2: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+        3: [1 2 3 4 5 6 7 8 9],
+        4: [1 2 3 4 5 6]
+    ],
     _mm512_setzero_pd,
     _mm512_set1_pd,
     _mm512_fmadd_pd,
@@ -259,15 +316,19 @@ x86!(
     _mm512_add_pd,
     mask_registers
 );
-// 6 × 2 accumulators, 2 columns and 1 broadcast of the 16 registers.
 x86!(
     Avx2,
+    "avx2,fma",
     f32,
     __m256,
     8,
-    2,
-    6,
-    [1, 2, 3, 4, 5, 6],
+    16,
+    [
+        1: [1 2 3 4 5 6],
+        2: [1 2 3 4 5 6],
+        3: [1 2 3 4],
+        4: [1 2]
+    ],
     _mm256_setzero_ps,
     _mm256_set1_ps,
     _mm256_fmadd_ps,
@@ -278,12 +339,17 @@ x86!(
 );
 x86!(
     Avx2,
+    "avx2,fma",
     f64,
     __m256d,
     4,
-    2,
-    6,
-    [1, 2, 3, 4, 5, 6],
+    16,
+    [
+        1: [1 2 3 4 5 6],
+        2: [1 2 3 4 5 6],
+        3: [1 2 3 4],
+        4: [1 2]
+    ],
     _mm256_setzero_pd,
     _mm256_set1_pd,
     _mm256_fmadd_pd,

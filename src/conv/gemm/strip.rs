@@ -1,0 +1,283 @@
+//! The source pixels that a block of output pixels reads, copied close together.
+//!
+//! A strip has each image row that the block reads once, its padding included, so that the pixels which
+//! a line of outputs reads through any tap lie side by side: this is the im2col, without its
+//! repetitions. Where a step of two or more would leave gaps between these pixels, a row is copied as
+//! one segment for each remainder of the position by the step.
+
+use std::ops::Range;
+
+use crate::Scalar;
+use crate::conv::axis::TapAxis;
+use crate::conv::lines::{Lines, kind};
+use crate::conv::simd::{MOST_LANES, Simd};
+
+/// A rectangle of output pixels: lines, counted through all images, and columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    pub lines: Range<usize>,
+    pub cols: Range<usize>,
+}
+
+impl Block {
+    pub fn pixels(&self) -> usize {
+        self.lines.len() * self.cols.len()
+    }
+}
+
+/// How a source is read.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub rows: &'a TapAxis,
+    pub cols: &'a TapAxis,
+    /// Channels of an image.
+    pub channels: usize,
+    /// Whether lines are so short that the pixels of a block are read as one line, copied for each
+    /// tap.
+    pub crossing: bool,
+}
+
+impl<'a> Source<'a> {
+    /// Lines shorter than half of a register tile's `most` rows are read together.
+    pub fn new(rows: &'a TapAxis, cols: &'a TapAxis, channels: usize, most: usize) -> Self {
+        Self { rows, cols, channels, crossing: 2 * cols.output < most }
+    }
+
+    /// How many lines of how many pixels a block is read as.
+    pub fn lines(&self, block: &Block) -> (usize, usize) {
+        match self.crossing {
+            true => (1, block.pixels()),
+            false => (block.lines.len(), block.cols.len()),
+        }
+    }
+
+    pub fn taps(&self) -> usize {
+        self.rows.offsets.len() * self.cols.offsets.len()
+    }
+
+    /// Elements of a channel of the strip of so many lines and columns, at most.
+    pub fn channel_len(&self, lines: usize, cols: usize) -> usize {
+        let axis_len = |axis: &TapAxis, outputs: usize| {
+            let taps = axis.offsets.len();
+            let farthest = axis.offsets.iter().max().zip(axis.offsets.iter().min());
+            let span = farthest.map_or(0, |(last, first)| last.abs_diff(*first));
+            let dense = ((outputs - 1) * axis.step).saturating_add(span + 1);
+            dense.min(taps.saturating_mul(outputs))
+        };
+        match self.crossing {
+            true => lines * cols * self.taps(),
+            false => axis_len(self.rows, lines) * axis_len(self.cols, cols),
+        }
+    }
+}
+
+/// How the strip of one block is copied and read, the same for every channel.
+pub struct Strip<M, E> {
+    /// From one channel to the next.
+    pub channel_len: usize,
+    /// Rows and columns of the kernel.
+    kernel: [usize; 2],
+    pixels: usize,
+    crossing: bool,
+    /// Where in the source's first channel each row starts.
+    row_starts: Vec<usize>,
+    row_len: usize,
+    segments: Vec<Segment<M, E>>,
+    /// By kernel column, where in a row the pixel is that the block's first column reads.
+    tap_starts: Vec<usize>,
+    /// By line and kernel row, the row that is read; none for zeros.
+    line_rows: Vec<Option<usize>>,
+    /// By tap and pixel, where in the source's first channel the pixel is, if lines are read together.
+    gathered: Vec<Option<usize>>,
+    /// Past the last pixel that is read of the source's first channel.
+    reach: usize,
+}
+
+/// Positions of an image row, a step apart.
+struct Segment<M, E> {
+    start: usize,
+    lines: Lines<M, E>,
+}
+
+impl<M: Copy, E: Copy> Strip<M, E> {
+    pub fn new<T, S>(simd: S, source: &Source, block: &Block) -> Self
+    where
+        T: Scalar,
+        S: Simd<T, Mask = M, EvenMask = E>,
+    {
+        let image_len = source.channels * source.rows.input * source.cols.input;
+        let mut strip = Self {
+            channel_len: 0,
+            kernel: [source.rows.offsets.len(), source.cols.offsets.len()],
+            pixels: block.pixels(),
+            crossing: source.crossing,
+            row_starts: Vec::new(),
+            row_len: 0,
+            segments: Vec::new(),
+            tap_starts: Vec::new(),
+            line_rows: Vec::new(),
+            gathered: Vec::new(),
+            reach: 0,
+        };
+        let len = if source.crossing {
+            strip.gather(source, block, image_len);
+            strip.gathered.len()
+        } else {
+            strip.add_rows(source, block, image_len);
+            strip.add_segments(simd, source.cols, block);
+            strip.row_len * strip.row_starts.len()
+        };
+        // An odd number of cache lines, so that channels don't compete for the same places.
+        strip.channel_len = len.next_multiple_of(MOST_LANES) | MOST_LANES;
+        strip
+    }
+
+    fn gather(&mut self, source: &Source, block: &Block, image_len: usize) {
+        let Source { rows, cols, .. } = *source;
+        for row_tap in 0..rows.offsets.len() {
+            for col_tap in 0..cols.offsets.len() {
+                for line in block.lines.clone() {
+                    let row = rows.source(line % rows.output, row_tap);
+                    let start = row.map(|row| line / rows.output * image_len + row * cols.input);
+                    let pixel = |col| Some(start? + cols.source(col, col_tap)?);
+                    self.gathered.extend(block.cols.clone().map(pixel));
+                }
+            }
+        }
+        self.reach = self.gathered.iter().flatten().max().map_or(0, |last| last + 1);
+    }
+
+    /// Each image row that is read, once.
+    fn add_rows(&mut self, source: &Source, block: &Block, image_len: usize) {
+        let (rows, row_len) = (source.rows, source.cols.input);
+        for line in block.lines.clone() {
+            for tap in 0..rows.offsets.len() {
+                let row = rows.source(line % rows.output, tap);
+                let start = row.map(|row| line / rows.output * image_len + row * row_len);
+                self.line_rows.push(start.map(|start| {
+                    // If it is there, it is one of the last.
+                    let known = self.row_starts.iter().rposition(|&known| known == start);
+                    known.unwrap_or_else(|| {
+                        self.row_starts.push(start);
+                        self.row_starts.len() - 1
+                    })
+                }));
+            }
+        }
+        self.reach = self.row_starts.iter().max().map_or(0, |start| start + row_len);
+    }
+
+    fn add_segments<T, S>(&mut self, simd: S, cols: &TapAxis, block: &Block)
+    where
+        T: Scalar,
+        S: Simd<T, Mask = M, EvenMask = E>,
+    {
+        let taps = 0..cols.offsets.len();
+        let positions: Vec<_> = taps.map(|tap| cols.position(block.cols.start, tap)).collect();
+        let nearest = positions.iter().copied().min().unwrap_or(0);
+        let span = positions.iter().map(|position| position.abs_diff(nearest)).max().unwrap_or(0);
+        let outputs = block.cols.len();
+        let (segments, row_len) = (&mut self.segments, &mut self.row_len);
+        let mut add = |first: isize, len: usize| {
+            let TapAxis { input, step, mode, .. } = *cols;
+            let axis = TapAxis { input, output: len, step, offsets: vec![first], mode };
+            let start = *row_len;
+            segments.push(Segment { start, lines: Lines::new(simd, &axis) });
+            *row_len += len;
+            start
+        };
+        if span / cols.step >= positions.len() * outputs {
+            // Taps so far apart have little in common: each has its own segment.
+            self.tap_starts = positions.iter().map(|&position| add(position, outputs)).collect();
+            return;
+        }
+        let mut starts = vec![None; cols.step.min(span + 1)];
+        let tap_starts = positions.iter().map(|position| {
+            let from = position.abs_diff(nearest);
+            let remainder = from % cols.step;
+            let len = outputs + (span - remainder) / cols.step;
+            let start =
+                starts[remainder].get_or_insert_with(|| add(nearest + remainder as isize, len));
+            *start + from / cols.step
+        });
+        self.tap_starts = tap_starts.collect();
+    }
+
+    /// Where in a channel the pixels start that a line of the block reads through a tap, column by
+    /// column; none for zeros. If lines are read together, there is one line, of all pixels.
+    pub fn start(&self, line: usize, [row_tap, col_tap]: [usize; 2]) -> Option<usize> {
+        let [kernel_rows, kernel_cols] = self.kernel;
+        if self.crossing {
+            return Some((row_tap * kernel_cols + col_tap) * self.pixels);
+        }
+        let row = self.line_rows[line * kernel_rows + row_tap]?;
+        Some(row * self.row_len + self.tap_starts[col_tap])
+    }
+
+    /// Makes room for so many channels, and for a vector past them.
+    pub fn reserve<T: Scalar>(&self, channels: usize, target: &mut Vec<T>) {
+        reserve(target, channels * self.channel_len + MOST_LANES);
+    }
+
+    /// Copies channels of `x`, whose channels are `plane` apart, into the start of `target`.
+    #[inline(always)]
+    pub fn fill<T, S>(
+        &self,
+        simd: S,
+        x: &[T],
+        plane: usize,
+        channels: Range<usize>,
+        target: &mut Vec<T>,
+    ) where
+        T: Scalar,
+        S: Simd<T, Mask = M, EvenMask = E>,
+    {
+        self.reserve(channels.len(), target);
+        assert!(channels.end == 0 || (channels.end - 1) * plane + self.reach <= x.len());
+        for (channel, start) in channels.zip((0..).step_by(self.channel_len)) {
+            let source = &x[channel * plane..];
+            let target = &mut target[start..];
+            for (value, pixel) in target.iter_mut().zip(&self.gathered) {
+                *value = pixel.map_or(T::zero(), |pixel| source[pixel]);
+            }
+            for (index, &row) in self.row_starts.iter().enumerate() {
+                let target = target[index * self.row_len..].as_mut_ptr();
+                // SAFETY: `reach` is past every row, as asserted for the last channel. A segment's
+                // vectors are written in order, so that what each writes past the segment is
+                // overwritten by what is there, and there is room for one more past the last.
+                unsafe { self.fill_row(simd, source.as_ptr().add(row), target) };
+            }
+        }
+    }
+
+    /// # Safety
+    /// `line` must be an image row, and `target` be writable for a row and a vector.
+    #[inline(always)]
+    unsafe fn fill_row<T, S>(&self, simd: S, line: *const T, target: *mut T)
+    where
+        T: Scalar,
+        S: Simd<T, Mask = M, EvenMask = E>,
+    {
+        for Segment { start, lines } in &self.segments {
+            for (index, &kind) in lines.kinds.iter().enumerate() {
+                // SAFETY: the caller's promise; the vectors are of the kinds that are given.
+                unsafe {
+                    let vector = match kind {
+                        kind::FULL => lines.read::<T, S, { kind::FULL }>(simd, line, index, 0),
+                        kind::MASKED => lines.read::<T, S, { kind::MASKED }>(simd, line, index, 0),
+                        kind::EVEN => lines.read::<T, S, { kind::EVEN }>(simd, line, index, 0),
+                        _ => lines.read::<T, S, { kind::GATHER }>(simd, line, index, 0),
+                    };
+                    simd.store(target.add(start + index * S::LANES), vector);
+                }
+            }
+        }
+    }
+}
+
+/// Makes room in a buffer whose elements are written before they are read.
+pub fn reserve<T: Scalar>(buffer: &mut Vec<T>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, T::zero());
+    }
+}

@@ -18,6 +18,13 @@ impl<'a, T> Shared<'a, T> {
         Self { len: data.len(), data: data.as_mut_ptr(), borrow: PhantomData }
     }
 
+    /// Where element `start` is, which `len - 1` more follow.
+    #[inline(always)]
+    pub fn at(&self, start: usize, len: usize) -> *mut T {
+        assert!(start <= self.len && len <= self.len - start);
+        self.data.wrapping_add(start)
+    }
+
     /// Elements `start..start + len`.
     ///
     /// # Safety

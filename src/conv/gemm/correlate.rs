@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::kernel::PackedKernel;
-use super::strip::{Block, Source, Strip, reserve};
-use super::tile::{Operands, Sums};
+use super::plan::{Layout, Piece, Plan};
+use super::strip::{Block, Source, Strip, regions, reserve};
+use super::tile::{Ahead, Operands, Sums};
 use super::{Engine, cut};
 use crate::Scalar;
 use crate::conv::axis::{TapAxis, runs};
@@ -78,6 +79,11 @@ pub trait Channels<T: Scalar>: Sync {
         channels: Range<usize>,
         target: &mut Vec<T>,
     );
+
+    /// The images that [`Channels::fill`] reads, if it does.
+    fn images(&self) -> Option<&Images<'_, T>> {
+        None
+    }
 }
 
 /// Channels of images, `[B, channels, plane]`.
@@ -97,6 +103,10 @@ impl<T: Scalar> Channels<T> for Images<'_, T> {
         target: &mut Vec<T>,
     ) {
         strip.fill(simd, self.x, self.plane, channels, target);
+    }
+
+    fn images(&self) -> Option<&Images<'_, T>> {
+        Some(self)
     }
 }
 
@@ -122,7 +132,13 @@ pub fn run<T: Scalar, X: Channels<T>>(
     let source = Source::new(rows, cols, groups * group_channels[0], engine.most_rows::<T>());
     let threads = engine.threads(correlation.maccs());
     let tasks = tasks(engine, correlation, &source, &depths, kernel.panels(), threads);
-    let job = Job { correlation, source, depths, kernel, bias, x, y };
+    let layout = Layout {
+        source,
+        taps: correlation.taps.iter().map(|tap| tap * kernel.tap_len()).collect(),
+        most: engine.most_rows::<T>(),
+        steps: depths.iter().map(|depth| depth.len()).min().unwrap_or(0),
+    };
+    let job = Job { correlation, layout, depths, kernel, bias, x, y };
     queue::share(threads, &tasks, |queue| {
         T::dispatch_to(engine.isa, Worker { job: &job, queue });
     });
@@ -160,7 +176,7 @@ fn tasks(
 /// What all tasks share.
 struct Job<'a, T, X> {
     correlation: &'a Correlation,
-    source: Source<'a>,
+    layout: Layout<'a>,
     /// Source channels of a group that are summed at a time.
     depths: Vec<Range<usize>>,
     kernel: &'a PackedKernel<T>,
@@ -179,19 +195,7 @@ struct Worker<'a, T, X> {
 struct Scratch<T> {
     strip: Vec<T>,
     sums: Vec<T>,
-    pieces: Vec<Piece>,
-    stretches: Vec<[usize; 2]>,
-}
-
-/// Some pixels of one line of a block.
-struct Piece {
-    /// Counted through all images.
-    first: usize,
-    pixels: usize,
-    /// Pixels of the block that come before.
-    before: usize,
-    /// Where its part of each panel's sum is read.
-    stretches: Range<usize>,
+    plan: Plan,
 }
 
 impl<T: Scalar, X: Channels<T>> Kernel<T> for Worker<'_, T, X> {
@@ -199,61 +203,86 @@ impl<T: Scalar, X: Channels<T>> Kernel<T> for Worker<'_, T, X> {
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let mut scratch = Scratch {
-            strip: Vec::new(),
-            sums: Vec::new(),
-            pieces: Vec::new(),
-            stretches: Vec::new(),
-        };
-        while let Some(task) = self.queue.take() {
-            self.job.perform(simd, task, &mut scratch);
+        let mut scratch = Scratch { strip: Vec::new(), sums: Vec::new(), plan: Plan::default() };
+        let mut current = self.queue.take();
+        while let Some(task) = current {
+            current = self.queue.take();
+            self.job.perform(simd, task, current, &mut scratch);
         }
     }
 }
 
 impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
     #[inline(always)]
-    fn perform<S: Simd<T>>(&self, simd: S, task: &Task, scratch: &mut Scratch<T>) {
+    fn perform<S: Simd<T>>(
+        &self,
+        simd: S,
+        task: &Task,
+        next: Option<&Task>,
+        scratch: &mut Scratch<T>,
+    ) {
         let Task { group, block, panels } = task;
         let [sources, targets] = self.correlation.group_channels;
-        let strip = Strip::new(simd, &self.source, block);
-        self.cut_pieces::<S>(&strip, block, scratch);
-        let Scratch { strip: strip_data, sums, pieces, stretches } = scratch;
+        let strip = Strip::new(simd, &self.layout.source, block);
+        let Scratch { strip: strip_data, sums, plan } = scratch;
+        plan.set(&self.layout, block, &strip);
+        let Plan { pieces, parts, stretches } = plan;
         let most = pieces.iter().map(|piece| piece.pixels).max().unwrap_or(1);
         let vectors = S::tile_vectors(most);
         let pixels = block.pixels();
         let len = panels.len() * pixels * S::LANES;
-        reserve(sums, len);
+        // Tiles are read in whole squares, which may reach past the last.
+        reserve(sums, len + MOST_LANES * vectors * S::LANES);
         let (panel_len, tap_len) = (self.kernel.panel_len(), self.kernel.tap_len());
         assert!(tap_len == sources * S::LANES);
 
-        for depth in &self.depths {
-            let channels = group * sources + depth.start..group * sources + depth.end;
-            self.x.fill(simd, block, &strip, channels, strip_data);
+        let channels = |group: usize, depth: &Range<usize>| {
+            group * sources + depth.start..group * sources + depth.end
+        };
+        let tiles = pieces.len() * panels.len().div_ceil(vectors);
+        for (index, depth) in self.depths.iter().enumerate() {
+            self.x.fill(simd, block, &strip, channels(*group, depth), strip_data);
+            // Meanwhile, what will be copied after this comes near.
+            let (task, depth_after) = match self.depths.get(index + 1) {
+                Some(depth) => (Some(task), depth),
+                None => (next, &self.depths[0]),
+            };
+            let mut ahead = task.and_then(|task| {
+                let first = channels(task.group, depth_after).start;
+                self.x.images().map(|images| self.ahead(images, &task.block, first, tiles))
+            });
             let (first, last) = (depth.start == 0, depth.end == sources);
             for start in panels.clone().step_by(vectors) {
                 let vectors = vectors.min(panels.end - start);
                 let b = &self.kernel.from_panel(*group, start)[depth.start * S::LANES..];
                 assert!(b.len() + depth.start * S::LANES >= vectors * panel_len);
                 for piece in &*pieces {
-                    let sums = &mut sums
-                        [((start - panels.start) * pixels + vectors * piece.before) * S::LANES..]
-                        [..piece.pixels * vectors * S::LANES];
-                    let operands = Operands {
-                        a: strip_data.as_ptr(),
-                        b: b.as_ptr(),
-                        stretches: &stretches[piece.stretches.clone()],
-                        steps: depth.len(),
-                        a_step: strip.channel_len,
-                        b_step: S::LANES,
-                        b_panel: panel_len,
-                    };
-                    let out =
-                        Sums { data: sums.as_mut_ptr(), row_step: vectors * S::LANES, add: !first };
-                    // SAFETY: a stretch reads a piece's pixels in each channel of the strip, and
-                    // `depth.len()` vectors of a tap in each of `vectors` panels; `sums` has that
-                    // many vectors for each pixel.
-                    unsafe { simd.tile(piece.pixels, vectors, &operands, out) };
+                    let before = (start - panels.start) * pixels + vectors * piece.before;
+                    let sums = &mut sums[before * S::LANES..];
+                    assert!(sums.len() >= piece.pixels * vectors * S::LANES);
+                    let mut ahead = ahead.as_mut().and_then(Iterator::next);
+                    for (index, part) in parts[piece.parts.clone()].iter().enumerate() {
+                        let operands = Operands {
+                            a: strip_data.as_ptr(),
+                            b: b.as_ptr(),
+                            stretches: &stretches[part.stretches.clone()],
+                            steps: depth.len(),
+                            a_step: strip.channel_len,
+                            b_step: S::LANES,
+                            b_panel: panel_len,
+                            ahead: ahead.take().unwrap_or(Ahead::NOTHING),
+                        };
+                        let row_step = vectors * S::LANES;
+                        let out = Sums {
+                            data: sums[part.pixels.start * row_step..].as_mut_ptr(),
+                            row_step,
+                            add: !first || index > 0,
+                        };
+                        // SAFETY: a stretch reads a part's pixels in each channel of the strip, and
+                        // `depth.len()` vectors of a tap in each of `vectors` panels; `sums` has that
+                        // many vectors for each pixel.
+                        unsafe { simd.tile(part.pixels.len(), vectors, &operands, out) };
+                    }
                     if last {
                         let channels = start * S::LANES..targets.min((start + vectors) * S::LANES);
                         self.write(simd, sums, vectors, *group, channels, piece);
@@ -263,76 +292,29 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
         }
     }
 
-    /// Cuts a block's lines into pieces that fit a register tile, at the ends of padding where that
-    /// leaves pieces long enough: taps that a whole piece reads zeros through are left out.
-    fn cut_pieces<S: Simd<T>>(
+    /// What each of so many tiles brings near of a block's pixels: some cache lines of each channel from
+    /// `channel` on.
+    fn ahead(
         &self,
-        strip: &Strip<S::Mask, S::EvenMask>,
+        images: &Images<T>,
         block: &Block,
-        scratch: &mut Scratch<T>,
-    ) {
-        let Scratch { pieces, stretches, .. } = scratch;
-        pieces.clear();
-        stretches.clear();
-        let Correlation { rows, cols, taps, .. } = self.correlation;
-        let kernel_cols = cols.offsets.len();
-        let crossing = self.source.crossing;
-        let (lines, line_len) = self.source.lines(block);
-        let line = if crossing { 0..line_len } else { block.cols.clone() };
-        let mut ends = vec![line.end];
-        if !crossing {
-            let shortest = (2 * S::MR).div_ceil(5);
-            let interior = (0..kernel_cols).map(|tap| cols.nonzero(line.clone(), tap));
-            let mut cuts: Vec<_> = interior.flat_map(|cols| [cols.start, cols.end]).collect();
-            cuts.sort_unstable();
-            let mut start = line.start;
-            for cut in cuts {
-                if cut >= start + shortest && cut + shortest <= line.end {
-                    ends.insert(ends.len() - 1, cut);
-                    start = cut;
-                }
-            }
-        }
-        for index in 0..lines {
-            let mut start = line.start;
-            for &end in &ends {
-                let parts = (end - start).div_ceil(S::MR);
-                for part in cut(end - start, parts) {
-                    let part = start + part.start..start + part.end;
-                    let before = index * line.len() + part.start - line.start;
-                    let first_stretch = stretches.len();
-                    let from = part.start - line.start;
-                    // Of lines read together, only those taps are left out that no pixel of any image
-                    // reads through, lest infinite weights show who shares a piece.
-                    let (rows_read, cols_read) = match crossing {
-                        true => (0..rows.output, 0..cols.output),
-                        false => (0..rows.output, part.clone()),
-                    };
-                    for (&tap, at) in taps.iter().zip(0..) {
-                        let at = [at / kernel_cols, at % kernel_cols];
-                        if rows.nonzero(rows_read.clone(), at[0]).is_empty()
-                            || cols.nonzero(cols_read.clone(), at[1]).is_empty()
-                        {
-                            continue;
-                        }
-                        if let Some(a) = strip.start(index, at) {
-                            stretches.push([a + from, tap * self.kernel.tap_len()]);
-                        }
-                    }
-                    let first = match crossing {
-                        true => block.lines.start * cols.output + part.start,
-                        false => (block.lines.start + index) * cols.output + part.start,
-                    };
-                    pieces.push(Piece {
-                        first,
-                        pixels: part.len(),
-                        before,
-                        stretches: first_stretch..stretches.len(),
-                    });
-                }
-                start = end;
-            }
-        }
+        channel: usize,
+        tiles: usize,
+    ) -> impl Iterator<Item = Ahead<T>> + use<T, X> {
+        let (data, plane) = (images.x.as_ptr(), images.plane);
+        let regions = regions(&self.layout.source, block);
+        // A region may start and end in the middle of a line.
+        let lines = |region: &Range<usize>| region.len() / Ahead::<T>::LINE + 2;
+        let all: usize = regions.iter().map(lines).sum();
+        let stretches = all.div_ceil(tiles);
+        regions.into_iter().flat_map(move |region| {
+            let pixels = (0..lines(&region)).step_by(stretches);
+            pixels.map(move |line| Ahead {
+                first: data.wrapping_add(channel * plane + region.start + line * Ahead::<T>::LINE),
+                step: plane,
+                stretches,
+            })
+        })
     }
 
     /// Writes the sums of a piece, `[pixels, vectors]`, with the bias to its channels of a group.
@@ -368,12 +350,15 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
             };
             for from in (0..piece.pixels).step_by(S::LANES) {
                 let pixels = S::LANES.min(piece.pixels - from);
+                let sums = &sums[(from * vectors + vector) * S::LANES..];
+                assert!(sums.len() >= (S::LANES - 1) * vectors * S::LANES + S::LANES);
                 let mut square = [simd.zero(); MOST_LANES];
-                let rows = sums[from * vectors * S::LANES..].chunks_exact(vectors * S::LANES);
-                for (row, sums) in square.iter_mut().zip(rows).take(pixels) {
-                    let sums = &sums[vector * S::LANES..][..S::LANES];
-                    // SAFETY: `sums` has LANES elements.
-                    *row = unsafe { simd.add(simd.load(sums.as_ptr()), bias) };
+                for (index, row) in square[..S::LANES].iter_mut().enumerate() {
+                    // SAFETY: there are sums, if not this piece's, for so many rows, as just asserted.
+                    *row = unsafe {
+                        let sums = sums.as_ptr().add(index * vectors * S::LANES);
+                        simd.add(simd.load(sums), bias)
+                    };
                 }
                 transpose::<T, S>(simd, &mut square);
                 let start = piece.first + from;
@@ -383,23 +368,31 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
                         + row * width
                         + target.origin[1]
                         + run.col * step;
+                    let y = self.y.at(at, (count - 1) * plane + (run.len - 1) * step + 1);
+                    let y = y.wrapping_sub(run.lane * step);
                     let lanes = run.lane..run.lane + run.len;
-                    for (index, &vector) in square.iter().enumerate().take(count) {
-                        // SAFETY: no other task has these pixels of this channel, and where `step`
-                        // leaves gaps, nothing touches those during this product. The masks have a
-                        // lane for each pixel.
-                        unsafe {
-                            let pixels = self.y.part(at + index * plane, (run.len - 1) * step + 1);
-                            let y = pixels.as_mut_ptr().wrapping_sub(run.lane * step);
+                    let (mask, even_mask) =
+                        (simd.mask(lanes.clone()), simd.even_mask(lanes.clone()));
+                    // SAFETY: no other task has these pixels of these channels, and where `step`
+                    // leaves gaps, nothing touches those during this product. The masks have a lane
+                    // for each pixel.
+                    unsafe {
+                        if step == 1 && count == S::LANES {
+                            for (index, &vector) in square[..S::LANES].iter().enumerate() {
+                                simd.store_masked(y.wrapping_add(index * plane), mask, vector);
+                            }
+                            continue;
+                        }
+                        for (index, &vector) in square.iter().enumerate().take(count) {
+                            let y = y.wrapping_add(index * plane);
                             match step {
-                                1 => simd.store_masked(y, simd.mask(lanes.clone()), vector),
-                                2 => simd.store_even(y, simd.even_mask(lanes.clone()), vector),
+                                1 => simd.store_masked(y, mask, vector),
+                                2 => simd.store_even(y, even_mask, vector),
                                 _ => {
                                     let mut values = [T::zero(); MOST_LANES];
                                     simd.store(values.as_mut_ptr(), vector);
-                                    let values = &values[lanes.clone()];
-                                    for (y, &value) in pixels.iter_mut().step_by(step).zip(values) {
-                                        *y = value;
+                                    for lane in lanes.clone() {
+                                        *y.wrapping_add(lane * step) = values[lane];
                                     }
                                 }
                             }

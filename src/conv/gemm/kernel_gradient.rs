@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::strip::{Block, Source, Strip, reserve};
-use super::tile::{Operands, Sums};
+use super::tile::{Ahead, Operands, Sums};
 use super::{Engine, cut};
 use crate::Scalar;
 use crate::conv::axis::{TapAxis, runs};
@@ -189,6 +189,7 @@ impl<T: Scalar> Job<'_, T> {
                         a_step: panel_rows,
                         b_step: S::LANES,
                         b_panel: pixels * S::LANES,
+                        ahead: Ahead::NOTHING,
                     };
                     let start = (tap * task.inputs.len() + inputs.start) * width + first * S::LANES;
                     let sums =

@@ -71,6 +71,32 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Where the pixels lie that a block reads, and a few more: regions of the source's first channel.
+pub fn regions(source: &Source, block: &Block) -> Vec<Range<usize>> {
+    let Source { rows, cols, channels, .. } = *source;
+    let read = |axis: &TapAxis, outputs: Range<usize>| {
+        let position = |output, tap| axis.position(output, tap).clamp(0, axis.input as isize);
+        let taps = || 0..axis.offsets.len();
+        let first = taps().map(|tap| position(outputs.start, tap)).min().unwrap_or(0);
+        let last = taps().map(|tap| position(outputs.end - 1, tap)).max().unwrap_or(0);
+        first as usize..(last as usize + 1).min(axis.input)
+    };
+    let cols_read = read(cols, block.cols.clone());
+    let mut regions = Vec::new();
+    let mut line = block.lines.start;
+    while line < block.lines.end {
+        let (image, row) = (line / rows.output, line % rows.output);
+        let end = block.lines.end.min(line - row + rows.output);
+        let rows_read = read(rows, row..row + end - line);
+        let start = image * channels * rows.input * cols.input;
+        let first = start + rows_read.start * cols.input + cols_read.start;
+        let last = start + rows_read.end.saturating_sub(1) * cols.input + cols_read.end;
+        regions.push(first..last.max(first));
+        line = end;
+    }
+    regions
+}
+
 /// How the strip of one block is copied and read, the same for every channel.
 pub struct Strip<M, E> {
     /// From one channel to the next.

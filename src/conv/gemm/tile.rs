@@ -13,6 +13,23 @@ pub struct Operands<'a, T> {
     pub a_step: usize,
     pub b_step: usize,
     pub b_panel: usize,
+    /// What will be read soon of the strip's source, brought near meanwhile.
+    pub ahead: Ahead<T>,
+}
+
+/// Addresses to bring near, whatever they are: in the first `stretches`, a step's is `step` after that
+/// of the one before, and a stretch's first a cache line after that of the one before.
+#[derive(Clone, Copy)]
+pub struct Ahead<T> {
+    pub first: *const T,
+    pub step: usize,
+    pub stretches: usize,
+}
+
+impl<T> Ahead<T> {
+    pub const NOTHING: Self = Self { first: std::ptr::null(), step: 0, stretches: 0 };
+    /// Elements of a cache line.
+    pub const LINE: usize = 64 / size_of::<T>();
 }
 
 /// Where the sums of a tile go: rows `row_step` apart.
@@ -36,12 +53,18 @@ pub unsafe fn tile<T: Copy, S: Simd<T>, const R: usize, const V: usize>(
     operands: &Operands<T>,
     out: Sums<T>,
 ) {
-    let &Operands { a, b, stretches, steps, a_step, b_step, b_panel } = operands;
+    let &Operands { a, b, stretches, steps, a_step, b_step, b_panel, ahead } = operands;
     let mut acc = [[simd.zero(); V]; R];
-    for &[a_start, b_start] in stretches {
+    for (index, &[a_start, b_start]) in stretches.iter().enumerate() {
+        let (mut soon, soon_step) = match index < ahead.stretches {
+            true => (ahead.first.wrapping_add(index * Ahead::<T>::LINE), ahead.step),
+            false => (a, 0),
+        };
         let mut a = a.wrapping_add(a_start);
         let mut b = b.wrapping_add(b_start);
         for _ in 0..steps {
+            simd.prefetch(soon);
+            soon = soon.wrapping_add(soon_step);
             // SAFETY: the caller promises `a` and `b` readable at each step.
             unsafe {
                 let mut columns = [simd.zero(); V];

@@ -75,6 +75,8 @@ pub trait Simd<T: Copy>: Copy {
     /// `a + b` in each lane.
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
+    /// Asks for the cache line at an address, any address, to be brought near.
+    fn prefetch(self, _source: *const T) {}
     /// The lanes of two registers in turn: `a₀ b₀ a₁ b₁ …`, the near half and the far half.
     fn zip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2];
     /// Writes the lanes `mask` to `target` plus twice the lane.

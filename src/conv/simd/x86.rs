@@ -93,6 +93,12 @@ macro_rules! x86 {
                 unsafe { $add(a, b) }
             }
 
+            #[inline(always)]
+            fn prefetch(self, source: *const $t) {
+                // SAFETY: the instruction never faults, and every x86-64 machine has it.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(source.cast()) }
+            }
+
             $masked!($t);
             tiles!($t, [target_feature(enable = $features)], $($vectors: $rows),*);
         }

@@ -33,6 +33,11 @@ impl TapAxis {
         (output * self.step) as isize + self.offsets[tap]
     }
 
+    /// Whether outputs next to each other read positions next to each other, and so do taps.
+    pub fn consecutive(&self) -> bool {
+        self.step == 1 && self.offsets.windows(2).all(|pair| pair[1] == pair[0] + 1)
+    }
+
     /// The input position that `output` reads through `tap`; none for a zero.
     #[inline]
     pub fn source(&self, output: usize, tap: usize) -> Option<usize> {

@@ -5,9 +5,10 @@
 
 pub(crate) mod axis;
 mod direct;
+mod direct_gradient;
 pub(crate) mod gemm;
 mod layer;
-mod lines;
+mod line;
 mod queue;
 pub(crate) mod shared;
 pub(crate) mod simd;
@@ -129,7 +130,7 @@ pub(crate) fn kernel_gradient<T: Scalar>(
         return dw.fill(T::zero());
     }
     if direct::suits(geometry.spec.group_outputs()) {
-        return direct::kernel_gradient(engine, geometry, x, dy, dw);
+        return direct_gradient::run(engine, geometry, x, dy, dw);
     }
     gemm::kernel_gradient::run(engine, geometry, x, dy, dw);
 }

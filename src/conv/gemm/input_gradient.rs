@@ -25,7 +25,8 @@ fn phases(axis: &Axis) -> impl Iterator<Item = Phase> {
     (0..stride.min(input)).filter_map(move |origin| {
         let offset = |tap: usize| origin as isize - axis.tap_offset(tap);
         let reaching = |&tap: &usize| offset(tap) % stride as isize == 0;
-        let taps: Vec<_> = (0..kernel).filter(reaching).collect();
+        // The last reads first.
+        let taps: Vec<_> = (0..kernel).rev().filter(reaching).collect();
         let axis = TapAxis {
             input: output,
             output: (input - origin).div_ceil(stride),

@@ -3,7 +3,8 @@
 //!
 //! For one tap, this is a product of two matrices whose rows are pixels: the strip's channels side by
 //! side, read from where the tap reads, and the channels of `dy` side by side. Both are transposed
-//! once for all taps; padding is left out of the sums. Tasks divide the channels of `dW`, never the
+//! once for all taps; padding is left out of the sums. Where input channels are so few that they don't
+//! fill a register tile, each is taken as one for each kernel column. Tasks divide the channels of `dW`, never the
 //! sum, so each element is summed in the order of blocks and pixels.
 
 use std::ops::Range;
@@ -29,6 +30,8 @@ struct Task {
 struct Job<'a, T> {
     geometry: &'a Geometry,
     source: Source<'a>,
+    /// Kernel columns that are taken as input channels: all or one.
+    columns: usize,
     blocks: Vec<Block>,
     x: &'a [T],
     dy: &'a [T],
@@ -45,8 +48,11 @@ pub fn run<T: Scalar>(engine: &Engine, geometry: &Geometry, x: &[T], dy: &[T], d
     // The blocks, which sums depend on, are the same for any number of threads.
     let [inputs, _] = most_channels(engine, geometry, engine.lanes::<T>());
     let blocks = engine.blocking.blocks(&source, geometry.batch, inputs);
-    let tasks = tasks(engine, geometry, engine.lanes::<T>(), threads);
-    let job = Job { geometry, source, blocks, x, dy, dw: Shared::new(dw) };
+    let tasks = tasks(engine, geometry, [engine.most_rows::<T>(), engine.lanes::<T>()], threads);
+    let kernel_cols = cols.offsets.len();
+    let few = 2 * spec.group_inputs() <= engine.most_rows::<T>() && !source.crossing;
+    let columns = if few { kernel_cols } else { 1 };
+    let job = Job { geometry, source, columns, blocks, x, dy, dw: Shared::new(dw) };
     queue::share(threads, &tasks, |queue| {
         T::dispatch_to(engine.isa, Worker { job: &job, queue });
     });
@@ -61,15 +67,25 @@ fn most_channels(engine: &Engine, geometry: &Geometry, lanes: usize) -> [usize; 
 }
 
 /// Cuts the channels, so that there is work for every thread.
-fn tasks(engine: &Engine, geometry: &Geometry, lanes: usize, threads: usize) -> Vec<Task> {
+fn tasks(
+    engine: &Engine,
+    geometry: &Geometry,
+    [rows, lanes]: [usize; 2],
+    threads: usize,
+) -> Vec<Task> {
     let spec = &geometry.spec;
     let (inputs, panels) = (spec.group_inputs(), spec.group_outputs().div_ceil(lanes));
     let [most_inputs, most_panels] = most_channels(engine, geometry, lanes);
     let (input_parts, panel_parts) = (inputs.div_ceil(most_inputs), panels.div_ceil(most_panels));
-    // In even rounds; where input channels are few, output channels are cut.
+    // In even rounds; output channels are cut where input channels would not fill a tile.
     let rounds = (spec.groups * panel_parts * input_parts).next_multiple_of(threads);
-    let input_parts = rounds.div_ceil(spec.groups * panel_parts).min(inputs);
-    let panel_parts = rounds.div_ceil(spec.groups * input_parts).max(panel_parts).min(panels);
+    let wanted = |parts: usize| rounds.div_ceil(spec.groups * parts);
+    let (input_parts, panel_parts) = if inputs >= wanted(panel_parts) * rows {
+        (wanted(panel_parts), panel_parts)
+    } else {
+        (input_parts, wanted(input_parts).max(panel_parts).min(panels))
+    };
+    let input_parts = wanted(panel_parts).max(input_parts).min(inputs);
     let mut tasks = Vec::with_capacity(spec.groups * input_parts * panel_parts);
     for group in 0..spec.groups {
         for inputs in cut(inputs, input_parts) {
@@ -143,40 +159,61 @@ impl<T: Scalar> Job<'_, T> {
         scratch: &mut Scratch<T>,
     ) {
         let Scratch { strip: strip_data, x, dy, sums, stretches } = scratch;
-        let Source { cols, crossing, .. } = self.source;
+        let Source { rows, cols, crossing, .. } = self.source;
         let strip = Strip::new(simd, &self.source, block);
         let panel_rows = S::MR.next_multiple_of(S::LANES);
-        let input_panels = task.inputs.len().div_ceil(S::MR);
-        let positions = strip.channel_len;
+        // An input channel, or one and a kernel column.
+        let channels = task.inputs.len() * self.columns;
+        let panels = channels.div_ceil(S::MR);
+        let folded = self.columns > 1;
         let pixels = block.pixels();
-        reserve(x, input_panels * positions * panel_rows);
-        for (panel, inputs) in cut(task.inputs.len(), input_panels).enumerate() {
-            let x = &mut x[panel * positions * panel_rows..][..positions * panel_rows];
-            self.pack_x(simd, task, &strip, inputs, strip_data, x);
+        let (lines, line_len) = self.source.lines(block);
+        let positions = if folded { strip.rows() * line_len } else { strip.channel_len };
+        reserve(x, panels * positions * panel_rows + MOST_LANES * panel_rows);
+        self.fill_strip(simd, task, &strip, strip_data);
+        for (panel, channels) in cut(channels, panels).enumerate() {
+            let x = &mut x[panel * positions * panel_rows..];
+            if !folded {
+                let source = &strip_data[channels.start * strip.channel_len..];
+                pack_x(simd, channels.len(), positions, x, |channel, position| {
+                    &source[channel * strip.channel_len + position..]
+                });
+                continue;
+            }
+            for row in 0..strip.rows() {
+                let x = &mut x[row * line_len * panel_rows..];
+                pack_x(simd, channels.len(), line_len, x, |channel, position| {
+                    let channel = channels.start + channel;
+                    let (input, col_tap) = (channel / self.columns, channel % self.columns);
+                    let start = row * strip.row_len() + strip.tap_starts()[col_tap] + position;
+                    &strip_data[input * strip.channel_len + start..]
+                });
+            }
         }
         reserve(dy, task.panels.len() * pixels * S::LANES);
         self.pack_dy(simd, task, block, dy);
 
         let width = task.panels.len() * S::LANES;
-        let kernel_cols = cols.offsets.len();
-        for tap in 0..self.source.taps() {
+        let kernel_cols = cols.offsets.len() / self.columns;
+        for tap in 0..rows.offsets.len() * kernel_cols {
             let at = [tap / kernel_cols, tap % kernel_cols];
-            let nonzero = match crossing {
-                true => 0..pixels,
-                false => {
-                    let cols = cols.nonzero(block.cols.clone(), at[1]);
-                    cols.start - block.cols.start..cols.end - block.cols.start
-                }
+            let nonzero = if crossing || folded {
+                0..line_len
+            } else {
+                let cols = cols.nonzero(block.cols.clone(), at[1]);
+                cols.start - block.cols.start..cols.end - block.cols.start
             };
-            let (lines, line_len) = self.source.lines(block);
             stretches.clear();
             stretches.extend((0..lines).filter_map(|line| {
-                let a = strip.start(line, at)? + nonzero.start;
+                let a = match folded {
+                    true => strip.row(line, at[0])? * line_len,
+                    false => strip.start(line, at)? + nonzero.start,
+                };
                 let b = line * line_len + nonzero.start;
                 Some([a * panel_rows, b * S::LANES])
             }));
-            for (panel, inputs) in cut(task.inputs.len(), input_panels).enumerate() {
-                let vectors_at_once = S::tile_vectors(inputs.len());
+            for (panel, channels) in cut(channels, panels).enumerate() {
+                let vectors_at_once = S::tile_vectors(channels.len());
                 let a = &x[panel * positions * panel_rows..][..positions * panel_rows];
                 for first in (0..task.panels.len()).step_by(vectors_at_once) {
                     let vectors = vectors_at_once.min(task.panels.len() - first);
@@ -191,55 +228,32 @@ impl<T: Scalar> Job<'_, T> {
                         b_panel: pixels * S::LANES,
                         ahead: Ahead::NOTHING,
                     };
-                    let start = (tap * task.inputs.len() + inputs.start) * width + first * S::LANES;
-                    let sums =
-                        &mut sums[start..][..(inputs.len() - 1) * width + vectors * S::LANES];
+                    let first_channel = tap * task.inputs.len() * self.columns + channels.start;
+                    let sums = &mut sums[first_channel * width + first * S::LANES..];
+                    assert!(sums.len() >= (channels.len() - 1) * width + vectors * S::LANES);
                     let out = Sums { data: sums.as_mut_ptr(), row_step: width, add };
                     // SAFETY: a stretch reads columns of a line of the block, each of which has
                     // `panel_rows` channels in `a`, at the position that the strip gives, and a
-                    // vector in each panel of `b`; `sums` has a vector for each panel and row.
-                    unsafe { simd.tile(inputs.len(), vectors, &operands, out) };
+                    // vector in each panel of `b`; `sums` has a vector for each panel and channel.
+                    unsafe { simd.tile(channels.len(), vectors, &operands, out) };
                 }
             }
         }
     }
 
-    /// Writes some input channels of the strip side by side.
+    /// Copies the task's input channels of a block.
     #[inline(always)]
-    fn pack_x<S: Simd<T>>(
+    fn fill_strip<S: Simd<T>>(
         &self,
         simd: S,
         task: &Task,
         strip: &Strip<S::Mask, S::EvenMask>,
-        inputs: Range<usize>,
-        strip_data: &mut Vec<T>,
-        x: &mut [T],
+        data: &mut Vec<T>,
     ) {
         let plane = self.geometry.input_pixels();
-        let first = task.group * self.geometry.spec.group_inputs() + task.inputs.start;
-        let channels = first + inputs.start..first + inputs.end;
-        strip.fill(simd, self.x, plane, channels, strip_data);
-        let panel_rows = S::MR.next_multiple_of(S::LANES);
-        for part in (0..inputs.len()).step_by(S::LANES) {
-            let count = S::LANES.min(inputs.len() - part);
-            let source = &strip_data[part * strip.channel_len..];
-            // A strip's channels have an odd number of these.
-            for position in (0..strip.channel_len).step_by(S::LANES) {
-                let mut square = [simd.zero(); MOST_LANES];
-                for (channel, vector) in square.iter_mut().enumerate().take(count) {
-                    let source = &source[channel * strip.channel_len + position..][..S::LANES];
-                    // SAFETY: `source` has LANES elements.
-                    *vector = unsafe { simd.load(source.as_ptr()) };
-                }
-                transpose::<T, S>(simd, &mut square);
-                for (index, &vector) in square.iter().enumerate().take(S::LANES) {
-                    let target = (position + index) * panel_rows + part;
-                    let target = &mut x[target..target + S::LANES];
-                    // SAFETY: `target` has LANES elements.
-                    unsafe { simd.store(target.as_mut_ptr(), vector) };
-                }
-            }
-        }
+        let first = task.group * self.geometry.spec.group_inputs();
+        let channels = first + task.inputs.start..first + task.inputs.end;
+        strip.fill(simd, self.x, plane, channels, data);
     }
 
     /// Writes the task's channels of a block of `dy` side by side.
@@ -301,7 +315,9 @@ impl<T: Scalar> Job<'_, T> {
                 let mut square = [simd.zero(); MOST_LANES];
                 for (step, vector) in (from..from + len).zip(&mut square) {
                     let (input, tap) = (step / taps, step % taps);
-                    let start = (tap * inputs + input) * width + index * S::LANES;
+                    let (rest, column) = (tap / self.columns, tap % self.columns);
+                    let channel = (rest * inputs + input) * self.columns + column;
+                    let start = channel * width + index * S::LANES;
                     let sums = &sums[start..start + S::LANES];
                     // SAFETY: `sums` has LANES elements.
                     *vector = unsafe { simd.load(sums.as_ptr()) };
@@ -316,6 +332,37 @@ impl<T: Scalar> Job<'_, T> {
                         simd.store_masked(target.as_mut_ptr(), mask, vector);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Writes rows of pixels side by side: `target[position · panel_rows + channel]` is the first of what
+/// `source` gives for the channel and the position.
+#[inline(always)]
+fn pack_x<'a, T: Scalar, S: Simd<T>>(
+    simd: S,
+    channels: usize,
+    positions: usize,
+    target: &mut [T],
+    source: impl Fn(usize, usize) -> &'a [T],
+) {
+    let panel_rows = S::MR.next_multiple_of(S::LANES);
+    for part in (0..channels).step_by(S::LANES) {
+        let count = S::LANES.min(channels - part);
+        for position in (0..positions).step_by(S::LANES) {
+            let mut square = [simd.zero(); MOST_LANES];
+            for (channel, vector) in square.iter_mut().enumerate().take(count) {
+                // A strip has a vector's lanes past its last pixel.
+                let source = &source(part + channel, position)[..S::LANES];
+                // SAFETY: `source` has LANES elements.
+                *vector = unsafe { simd.load(source.as_ptr()) };
+            }
+            transpose::<T, S>(simd, &mut square);
+            for (index, &vector) in square[..S::LANES].iter().enumerate() {
+                let target = &mut target[(position + index) * panel_rows + part..][..S::LANES];
+                // SAFETY: `target` has LANES elements.
+                unsafe { simd.store(target.as_mut_ptr(), vector) };
             }
         }
     }

@@ -55,31 +55,12 @@ impl Blocking {
         cut(channels, channels.div_ceil(most)).collect()
     }
 
-    /// Cuts the output pixels of a batch into blocks, whose strips of so many channels fit: as many
-    /// whole images as do, or even parts of one.
+    /// Blocks whose strips of so many channels fit.
     pub fn blocks(&self, source: &Source, batch: usize, channels: usize) -> Vec<Block> {
-        let (rows, cols) = (source.rows.output, source.cols.output);
-        let fits = |lines: usize, cols: usize| {
+        source.blocks(batch, |lines, cols| {
             lines * cols <= self.pixels
                 && source.channel_len(lines, cols).saturating_mul(channels) <= self.strip
-        };
-        let mut col_parts = 1;
-        while !source.crossing && col_parts < cols && !fits(1, cols.div_ceil(col_parts)) {
-            col_parts *= 2;
-        }
-        let mut lines = 1;
-        while lines < batch * rows && fits(lines + 1, cols.div_ceil(col_parts)) {
-            lines += 1;
-        }
-        let line_parts = match lines / rows.max(1) {
-            0 => batch * rows.div_ceil(lines),
-            images => batch.div_ceil(images),
-        };
-        let lines = cut(batch * rows, line_parts);
-        let blocks = lines.flat_map(|lines| {
-            cut(cols, col_parts).map(move |cols| Block { lines: lines.clone(), cols })
-        });
-        blocks.collect()
+        })
     }
 }
 

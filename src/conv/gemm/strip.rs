@@ -7,9 +7,10 @@
 
 use std::ops::Range;
 
+use super::cut;
 use crate::Scalar;
 use crate::conv::axis::TapAxis;
-use crate::conv::lines::{Lines, kind};
+use crate::conv::line::{Line, kind};
 use crate::conv::simd::{MOST_LANES, Simd};
 
 /// A rectangle of output pixels: lines, counted through all images, and columns.
@@ -32,6 +33,8 @@ pub struct Source<'a> {
     pub cols: &'a TapAxis,
     /// Channels of an image.
     pub channels: usize,
+    /// Whether rows of zeros are copied too, so that every line reads a row through every kernel row.
+    pub padded: bool,
     /// Whether lines are so short that the pixels of a block are read as one line, copied for each
     /// tap.
     pub crossing: bool,
@@ -40,7 +43,7 @@ pub struct Source<'a> {
 impl<'a> Source<'a> {
     /// Lines shorter than half of a register tile's `most` rows are read together.
     pub fn new(rows: &'a TapAxis, cols: &'a TapAxis, channels: usize, most: usize) -> Self {
-        Self { rows, cols, channels, crossing: 2 * cols.output < most }
+        Self { rows, cols, channels, padded: false, crossing: 2 * cols.output < most }
     }
 
     /// How many lines of how many pixels a block is read as.
@@ -53,6 +56,29 @@ impl<'a> Source<'a> {
 
     pub fn taps(&self) -> usize {
         self.rows.offsets.len() * self.cols.offsets.len()
+    }
+
+    /// Cuts the output pixels of a batch into blocks that fit: as many whole images as do, or even parts
+    /// of one.
+    pub fn blocks(&self, batch: usize, fits: impl Fn(usize, usize) -> bool) -> Vec<Block> {
+        let (rows, cols) = (self.rows.output, self.cols.output);
+        let mut col_parts = 1;
+        while !self.crossing && col_parts < cols && !fits(1, cols.div_ceil(col_parts)) {
+            col_parts *= 2;
+        }
+        let mut lines = 1;
+        while lines < batch * rows && fits(lines + 1, cols.div_ceil(col_parts)) {
+            lines += 1;
+        }
+        let line_parts = match lines / rows.max(1) {
+            0 => batch * rows.div_ceil(lines),
+            images => batch.div_ceil(images),
+        };
+        let lines = cut(batch * rows, line_parts);
+        let blocks = lines.flat_map(|lines| {
+            cut(cols, col_parts).map(move |cols| Block { lines: lines.clone(), cols })
+        });
+        blocks.collect()
     }
 
     /// Elements of a channel of the strip of so many lines and columns, at most.
@@ -105,8 +131,8 @@ pub struct Strip<M, E> {
     kernel: [usize; 2],
     pixels: usize,
     crossing: bool,
-    /// Where in the source's first channel each row starts.
-    row_starts: Vec<usize>,
+    /// Where in the source's first channel each row starts; none for zeros.
+    row_starts: Vec<Option<usize>>,
     row_len: usize,
     segments: Vec<Segment<M, E>>,
     /// By kernel column, where in a row the pixel is that the block's first column reads.
@@ -122,7 +148,7 @@ pub struct Strip<M, E> {
 /// Positions of an image row, a step apart.
 struct Segment<M, E> {
     start: usize,
-    lines: Lines<M, E>,
+    line: Line<M, E>,
 }
 
 impl<M: Copy, E: Copy> Strip<M, E> {
@@ -176,21 +202,26 @@ impl<M: Copy, E: Copy> Strip<M, E> {
     /// Each image row that is read, once.
     fn add_rows(&mut self, source: &Source, block: &Block, image_len: usize) {
         let (rows, row_len) = (source.rows, source.cols.input);
+        let mut known = Vec::new();
         for line in block.lines.clone() {
+            let (image, line) = (line / rows.output, line % rows.output);
             for tap in 0..rows.offsets.len() {
-                let row = rows.source(line % rows.output, tap);
-                let start = row.map(|row| line / rows.output * image_len + row * row_len);
-                self.line_rows.push(start.map(|start| {
-                    // If it is there, it is one of the last.
-                    let known = self.row_starts.iter().rposition(|&known| known == start);
-                    known.unwrap_or_else(|| {
-                        self.row_starts.push(start);
-                        self.row_starts.len() - 1
-                    })
-                }));
+                let row = [image as isize, rows.position(line, tap)];
+                let start = rows.source(line, tap).map(|row| image * image_len + row * row_len);
+                if start.is_none() && !source.padded {
+                    self.line_rows.push(None);
+                    continue;
+                }
+                // If it is there, it is one of the last.
+                let index = known.iter().rposition(|&known| known == row).unwrap_or_else(|| {
+                    known.push(row);
+                    self.row_starts.push(start);
+                    known.len() - 1
+                });
+                self.line_rows.push(Some(index));
             }
         }
-        self.reach = self.row_starts.iter().max().map_or(0, |start| start + row_len);
+        self.reach = self.row_starts.iter().flatten().max().map_or(0, |start| start + row_len);
     }
 
     fn add_segments<T, S>(&mut self, simd: S, cols: &TapAxis, block: &Block)
@@ -205,10 +236,9 @@ impl<M: Copy, E: Copy> Strip<M, E> {
         let outputs = block.cols.len();
         let (segments, row_len) = (&mut self.segments, &mut self.row_len);
         let mut add = |first: isize, len: usize| {
-            let TapAxis { input, step, mode, .. } = *cols;
-            let axis = TapAxis { input, output: len, step, offsets: vec![first], mode };
             let start = *row_len;
-            segments.push(Segment { start, lines: Lines::new(simd, &axis) });
+            let line = Line::new(simd, [first, cols.step as isize], len, cols.input, cols.mode);
+            segments.push(Segment { start, line });
             *row_len += len;
             start
         };
@@ -232,12 +262,35 @@ impl<M: Copy, E: Copy> Strip<M, E> {
     /// Where in a channel the pixels start that a line of the block reads through a tap, column by
     /// column; none for zeros. If lines are read together, there is one line, of all pixels.
     pub fn start(&self, line: usize, [row_tap, col_tap]: [usize; 2]) -> Option<usize> {
-        let [kernel_rows, kernel_cols] = self.kernel;
         if self.crossing {
-            return Some((row_tap * kernel_cols + col_tap) * self.pixels);
+            return Some((row_tap * self.kernel[1] + col_tap) * self.pixels);
         }
-        let row = self.line_rows[line * kernel_rows + row_tap]?;
-        Some(row * self.row_len + self.tap_starts[col_tap])
+        Some(self.row(line, row_tap)? * self.row_len + self.tap_starts[col_tap])
+    }
+
+    /// As [`Strip::start`] of a padded strip, for the block's first column and no column of the kernel.
+    pub fn row_start(&self, line: usize, row_tap: usize) -> usize {
+        self.line_rows[line * self.kernel[0] + row_tap].unwrap_or(0) * self.row_len
+    }
+
+    /// Rows of a channel.
+    pub fn rows(&self) -> usize {
+        self.row_starts.len()
+    }
+
+    /// The row that a line of the block reads through a kernel row; none for zeros.
+    pub fn row(&self, line: usize, row_tap: usize) -> Option<usize> {
+        self.line_rows[line * self.kernel[0] + row_tap]
+    }
+
+    /// From one row to the next.
+    pub fn row_len(&self) -> usize {
+        self.row_len
+    }
+
+    /// By kernel column, where in a row the pixel is that the block's first column reads.
+    pub fn tap_starts(&self) -> &[usize] {
+        &self.tap_starts
     }
 
     /// Makes room for so many channels, and for a vector past them.
@@ -267,34 +320,41 @@ impl<M: Copy, E: Copy> Strip<M, E> {
                 *value = pixel.map_or(T::zero(), |pixel| source[pixel]);
             }
             for (index, &row) in self.row_starts.iter().enumerate() {
-                let target = target[index * self.row_len..].as_mut_ptr();
+                let target = &mut target[index * self.row_len..];
+                let Some(row) = row else {
+                    target[..self.row_len].fill(T::zero());
+                    continue;
+                };
                 // SAFETY: `reach` is past every row, as asserted for the last channel. A segment's
                 // vectors are written in order, so that what each writes past the segment is
                 // overwritten by what is there, and there is room for one more past the last.
-                unsafe { self.fill_row(simd, source.as_ptr().add(row), target) };
+                unsafe { self.fill_row(simd, source.as_ptr().add(row), target.as_mut_ptr()) };
             }
         }
     }
 
     /// # Safety
-    /// `line` must be an image row, and `target` be writable for a row and a vector.
+    /// `row` must be an image row, and `target` be writable for a row and a vector.
     #[inline(always)]
-    unsafe fn fill_row<T, S>(&self, simd: S, line: *const T, target: *mut T)
+    unsafe fn fill_row<T, S>(&self, simd: S, row: *const T, target: *mut T)
     where
         T: Scalar,
         S: Simd<T, Mask = M, EvenMask = E>,
     {
-        for Segment { start, lines } in &self.segments {
-            for (index, &kind) in lines.kinds.iter().enumerate() {
+        for Segment { start, line } in &self.segments {
+            for (index, &kind) in line.kinds.iter().enumerate() {
                 // SAFETY: the caller's promise; the vectors are of the kinds that are given.
                 unsafe {
-                    let vector = match kind {
-                        kind::FULL => lines.read::<T, S, { kind::FULL }>(simd, line, index, 0),
-                        kind::MASKED => lines.read::<T, S, { kind::MASKED }>(simd, line, index, 0),
-                        kind::EVEN => lines.read::<T, S, { kind::EVEN }>(simd, line, index, 0),
-                        _ => lines.read::<T, S, { kind::GATHER }>(simd, line, index, 0),
-                    };
-                    simd.store(target.add(start + index * S::LANES), vector);
+                    let target = target.add(start + index * S::LANES);
+                    let store = |vector| simd.store(target, vector);
+                    match kind {
+                        kind::FULL => store(line.read::<T, S, { kind::FULL }>(simd, row, index)),
+                        kind::MASKED => {
+                            store(line.read::<T, S, { kind::MASKED }>(simd, row, index))
+                        }
+                        kind::EVEN => store(line.read::<T, S, { kind::EVEN }>(simd, row, index)),
+                        _ => store(line.read::<T, S, { kind::GATHER }>(simd, row, index)),
+                    }
                 }
             }
         }

@@ -1,0 +1,228 @@
+//! The gradient of kernels with few output channels a group: `dW[o, k] = Σ_p dy[o, p] · X[k, p]`, where
+//! a register holds pixels of a line, and sums of a few rows `k` stay in registers for all pixels of a
+//! block.
+
+use super::axis::TapAxis;
+use super::direct::blocks;
+use super::gemm::Engine;
+use super::gemm::strip::{Block, Source, Strip};
+use super::simd::{Kernel, Simd, load_part, store_part};
+use crate::Scalar;
+use crate::geometry::Geometry;
+
+/// Writes the gradient of the kernel, `[O, n, M, N]`.
+pub fn run<T: Scalar>(engine: &Engine, geometry: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
+    let spec = &geometry.spec;
+    let rows = TapAxis::forward(&geometry.rows, spec.mode);
+    let cols = TapAxis::forward(&geometry.cols, spec.mode);
+    let source = Source {
+        rows: &rows,
+        cols: &cols,
+        channels: spec.in_channels,
+        padded: true,
+        crossing: false,
+    };
+    let blocks = blocks(&source, spec.group_inputs());
+    let job = Job { geometry, source, blocks: &blocks, x, dy };
+    let threads = engine.threads(geometry.maccs());
+    // A few groups at a time.
+    let groups = spec.groups.div_ceil(8 * threads);
+    let group_len = dw.len() / spec.groups;
+    super::for_each_chunk(threads, dw, groups * group_len, |index, dw| {
+        let (job, first) = (&job, index * groups);
+        match spec.group_outputs() {
+            1 => T::dispatch_to(engine.isa, Groups::<T, 1, 9> { job, first, dw }),
+            2 => T::dispatch_to(engine.isa, Groups::<T, 2, 6> { job, first, dw }),
+            3 => T::dispatch_to(engine.isa, Groups::<T, 3, 4> { job, first, dw }),
+            _ => T::dispatch_to(engine.isa, Groups::<T, 4, 3> { job, first, dw }),
+        }
+    });
+}
+
+struct Job<'a, T> {
+    geometry: &'a Geometry,
+    source: Source<'a>,
+    /// Of one image.
+    blocks: &'a [Block],
+    x: &'a [T],
+    dy: &'a [T],
+}
+
+/// The gradient of some groups, for `X` rows of the column matrix and `R` channels at a time.
+struct Groups<'a, T, const R: usize, const X: usize> {
+    job: &'a Job<'a, T>,
+    first: usize,
+    /// `[groups, r, K]`.
+    dw: &'a mut [T],
+}
+
+impl<T: Scalar, const R: usize, const X: usize> Kernel<T> for Groups<'_, T, R, X> {
+    type Output = ();
+
+    /// Sums over all images.
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, simd: S) {
+        let Self { job, first, dw } = self;
+        let spec = &job.geometry.spec;
+        let strip = |block| Strip::new(simd, &job.source, block);
+        let strips: Vec<_> = job.blocks.iter().map(strip).collect();
+        let (inputs, taps) = (spec.group_inputs(), spec.taps());
+        let depth = inputs * taps;
+        assert!(spec.group_outputs() == R);
+        let (plane, pixels) = (job.geometry.input_pixels(), job.geometry.output_pixels());
+        let mut data = Vec::new();
+        // By row k, then by channel, a vector of partial sums.
+        let mut sums = vec![T::zero(); depth.next_multiple_of(X) * R * S::LANES];
+        for (group, dw) in (first..).zip(dw.chunks_exact_mut(R * depth)) {
+            sums.fill(T::zero());
+            for image in 0..job.geometry.batch {
+                let x = &job.x[image * spec.in_channels * plane..];
+                let dy = &job.dy[(image * spec.groups + group) * R * pixels..][..R * pixels];
+                for (block, strip) in job.blocks.iter().zip(&strips) {
+                    strip.fill(simd, x, plane, group * inputs..(group + 1) * inputs, &mut data);
+                    let products = Products::<T, S, R> { job, block, strip, data: &data, dy };
+                    match (job.source.rows.consecutive() && R == 1, job.source.rows.offsets.len()) {
+                        (true, 3) => {
+                            products.add_shared::<3>(simd, &mut sums);
+                            continue;
+                        }
+                        (true, 5) => {
+                            products.add_shared::<5>(simd, &mut sums);
+                            continue;
+                        }
+                        _ => {}
+                    }
+                    for (index, sums) in sums.chunks_exact_mut(X * R * S::LANES).enumerate() {
+                        products.add::<X>(simd, index * X, sums);
+                    }
+                }
+            }
+            for (index, sums) in sums.chunks_exact(S::LANES).take(depth * R).enumerate() {
+                let (k, channel) = (index / R, index % R);
+                dw[channel * depth + k] = sums.iter().fold(T::zero(), |total, &sum| total + sum);
+            }
+        }
+    }
+}
+
+/// The products of one block of a group of an image.
+struct Products<'a, T: Copy, S: Simd<T>, const R: usize> {
+    job: &'a Job<'a, T>,
+    block: &'a Block,
+    strip: &'a Strip<S::Mask, S::EvenMask>,
+    data: &'a [T],
+    dy: &'a [T],
+}
+
+impl<T: Scalar, S: Simd<T>, const R: usize> Products<'_, T, S, R> {
+    /// Adds those of one output channel and `ROWS` consecutive rows of the kernel to `sums`, one kernel
+    /// column after the other: a row is loaded once for all lines that read it.
+    #[inline(always)]
+    fn add_shared<const ROWS: usize>(&self, simd: S, sums: &mut [T]) {
+        let Self { job, block, strip, data, dy } = self;
+        let output_cols = job.geometry.cols.output;
+        let tap_starts = strip.tap_starts();
+        let cols = tap_starts.len();
+        for input in 0..job.geometry.spec.group_inputs() {
+            let data = &data[input * strip.channel_len..];
+            let sums = &mut sums[input * ROWS * cols * S::LANES..];
+            for (tap, &start) in tap_starts.iter().enumerate() {
+                let mut acc = [simd.zero(); ROWS];
+                let mut line = 0;
+                while line < block.lines.len() {
+                    let first = &data[strip.row_start(line, 0) + start..];
+                    let dy = &dy[(block.lines.start + line) * output_cols + block.cols.start..];
+                    if block.lines.len() - line >= 4 {
+                        self.add_lines::<ROWS, 4>(simd, first, dy, &mut acc);
+                        line += 4;
+                    } else {
+                        self.add_lines::<ROWS, 1>(simd, first, dy, &mut acc);
+                        line += 1;
+                    }
+                }
+                for (row, &acc) in acc.iter().enumerate() {
+                    let sums = &mut sums[(row * cols + tap) * S::LANES..][..S::LANES];
+                    let sum = simd.add(load_part(simd, sums), acc);
+                    store_part(simd, sums, sum);
+                }
+            }
+        }
+    }
+
+    /// Adds `Q` lines to the sums of a kernel column, where the first reads the strip from `x` on.
+    #[inline(always)]
+    fn add_lines<const ROWS: usize, const Q: usize>(
+        &self,
+        simd: S,
+        x: &[T],
+        dy: &[T],
+        acc: &mut [S::Vector; ROWS],
+    ) {
+        let (len, step) = (self.block.cols.len(), self.job.geometry.cols.output);
+        let row_len = self.strip.row_len();
+        let mut sums = *acc;
+        for col in (0..len).step_by(S::LANES) {
+            let lanes = S::LANES.min(len - col);
+            let mask = simd.mask(0..lanes);
+            let mut gradients = [simd.zero(); Q];
+            for (q, gradients) in gradients.iter_mut().enumerate() {
+                *gradients = load_part(simd, &dy[q * step + col..][..lanes]);
+            }
+            for row in 0..Q + ROWS - 1 {
+                let pixels = x[row * row_len + col..][..lanes].as_ptr();
+                // SAFETY: the mask's lanes are in `pixels`.
+                let pixels = unsafe { simd.load_masked(pixels, mask) };
+                for (q, &gradients) in gradients.iter().enumerate() {
+                    if q <= row && row - q < ROWS {
+                        sums[row - q] = simd.fma(gradients, pixels, sums[row - q]);
+                    }
+                }
+            }
+        }
+        *acc = sums;
+    }
+
+    /// Adds those of `X` rows `k` from `first` on to `sums`.
+    #[inline(always)]
+    fn add<const X: usize>(&self, simd: S, first: usize, sums: &mut [T]) {
+        let Self { job, block, strip, data, dy } = self;
+        let (cols, pixels) = (job.geometry.cols.output, job.geometry.output_pixels());
+        let tap_starts = strip.tap_starts();
+        let (kernel_cols, taps) = (tap_starts.len(), job.source.taps());
+        let depth = job.geometry.spec.group_inputs() * taps;
+        let mut acc = [[simd.zero(); R]; X];
+        // The input channel, kernel row and kernel column of each; past the last, again the last.
+        let mut steps = [[0; 3]; X];
+        for (x, step) in steps.iter_mut().enumerate() {
+            let k = (first + x).min(depth - 1);
+            *step = [k / taps, k % taps / kernel_cols, k % kernel_cols];
+        }
+        for line in 0..block.lines.len() {
+            let mut sources = [data.as_ptr(); X];
+            for (source, &[input, row_tap, col_tap]) in sources.iter_mut().zip(&steps) {
+                let start = strip.row_start(line, row_tap) + tap_starts[col_tap];
+                *source = data[input * strip.channel_len + start..].as_ptr();
+            }
+            let dy = &dy[(block.lines.start + line) * cols + block.cols.start..];
+            for col in (0..block.cols.len()).step_by(S::LANES) {
+                let len = S::LANES.min(block.cols.len() - col);
+                let mut gradients = [simd.zero(); R];
+                for (r, gradients) in gradients.iter_mut().enumerate() {
+                    *gradients = load_part(simd, &dy[r * pixels + col..][..len]);
+                }
+                let mask = simd.mask(0..len);
+                for (acc, &source) in acc.iter_mut().zip(&sources) {
+                    // SAFETY: a row of the strip has a pixel for each column through each tap.
+                    let pixels = unsafe { simd.load_masked(source.wrapping_add(col), mask) };
+                    for (acc, &gradients) in acc.iter_mut().zip(&gradients) {
+                        *acc = simd.fma(gradients, pixels, *acc);
+                    }
+                }
+            }
+        }
+        for (sums, &acc) in sums.chunks_exact_mut(S::LANES).zip(acc.as_flattened()) {
+            // SAFETY: `sums` has LANES elements.
+            unsafe { simd.store(sums.as_mut_ptr(), simd.add(simd.load(sums.as_ptr()), acc)) };
+        }
+    }
+}

@@ -25,15 +25,4 @@ impl<'a, T> Shared<'a, T> {
         self.data.wrapping_add(start)
     }
 
-    /// Elements `start..start + len`.
-    ///
-    /// # Safety
-    /// While the returned slice lives, no other part that overlaps it may.
-    #[allow(clippy::mut_from_ref)]
-    #[inline(always)]
-    pub unsafe fn part(&self, start: usize, len: usize) -> &mut [T] {
-        assert!(start <= self.len && len <= self.len - start);
-        // SAFETY: the range is inside the borrowed slice, and the caller promises exclusiveness.
-        unsafe { std::slice::from_raw_parts_mut(self.data.add(start), len) }
-    }
 }

@@ -353,9 +353,9 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
                 let sums = &sums[(from * vectors + vector) * S::LANES..];
                 assert!(sums.len() >= (S::LANES - 1) * vectors * S::LANES + S::LANES);
                 let mut square = [simd.zero(); MOST_LANES];
-                for (index, row) in square[..S::LANES].iter_mut().enumerate() {
+                for (index, vector) in square[..S::LANES].iter_mut().enumerate() {
                     // SAFETY: there are sums, if not this piece's, for so many rows, as just asserted.
-                    *row = unsafe {
+                    *vector = unsafe {
                         let sums = sums.as_ptr().add(index * vectors * S::LANES);
                         simd.add(simd.load(sums), bias)
                     };
@@ -373,26 +373,22 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
                     let lanes = run.lane..run.lane + run.len;
                     let (mask, even_mask) =
                         (simd.mask(lanes.clone()), simd.even_mask(lanes.clone()));
-                    // SAFETY: no other task has these pixels of these channels, and where `step`
-                    // leaves gaps, nothing touches those during this product. The masks have a lane
-                    // for each pixel.
-                    unsafe {
-                        if step == 1 && count == S::LANES {
-                            for (index, &vector) in square[..S::LANES].iter().enumerate() {
-                                simd.store_masked(y.wrapping_add(index * plane), mask, vector);
-                            }
-                            continue;
-                        }
-                        for (index, &vector) in square.iter().enumerate().take(count) {
+                    for (index, &vector) in square[..S::LANES].iter().enumerate() {
+                        if index < count {
                             let y = y.wrapping_add(index * plane);
-                            match step {
-                                1 => simd.store_masked(y, mask, vector),
-                                2 => simd.store_even(y, even_mask, vector),
-                                _ => {
-                                    let mut values = [T::zero(); MOST_LANES];
-                                    simd.store(values.as_mut_ptr(), vector);
-                                    for lane in lanes.clone() {
-                                        *y.wrapping_add(lane * step) = values[lane];
+                            // SAFETY: no other task has these pixels of these channels, and where `step`
+                            // leaves gaps, nothing touches those during this product. The masks have a
+                            // lane for each pixel.
+                            unsafe {
+                                match step {
+                                    1 => simd.store_masked(y, mask, vector),
+                                    2 => simd.store_even(y, even_mask, vector),
+                                    _ => {
+                                        let mut values = [T::zero(); MOST_LANES];
+                                        simd.store(values.as_mut_ptr(), vector);
+                                        for lane in lanes.clone() {
+                                            *y.wrapping_add(lane * step) = values[lane];
+                                        }
                                     }
                                 }
                             }

@@ -21,7 +21,7 @@ pub struct KernelView<'a, T> {
 }
 
 /// A kernel in the order that the register tile reads it: by group, by panel of as many rows as a
-/// register has lanes, by tap, by channel; the last panel is filled up with zeros.
+/// register has lanes, by tap, by channel; the last panel is filled up with anything.
 #[derive(Debug)]
 pub struct PackedKernel<T> {
     data: Vec<T>,
@@ -103,21 +103,25 @@ impl<T: Scalar> Kernel<T> for Panel<'_, T> {
             for at in (0..run).step_by(S::LANES) {
                 let len = S::LANES.min(run - at);
                 let mask = simd.mask(0..len);
+                // The last panel's rows past the last one are copies of that; nothing reads their
+                // sums.
                 let mut square = [simd.zero(); MOST_LANES];
-                for (row, vector) in square.iter_mut().enumerate().take(rows) {
+                for (row, vector) in square[..S::LANES].iter_mut().enumerate() {
+                    let start = row.min(rows - 1) * row_stride + at;
                     // SAFETY: the mask's lanes are inside `source`.
-                    *vector = unsafe {
-                        simd.load_masked(source.as_ptr().add(row * row_stride + at), mask)
-                    };
+                    *vector = unsafe { simd.load_masked(source.as_ptr().add(start), mask) };
                 }
                 transpose::<T, S>(simd, &mut square);
                 let mut step = [(from + at) / taps, (from + at) % taps];
-                for vector in square.into_iter().take(len) {
-                    let [channel, tap] = step;
-                    let target = &mut panel[(tap * channels + channel) * S::LANES..][..S::LANES];
-                    // SAFETY: `target` has LANES elements.
-                    unsafe { simd.store(target.as_mut_ptr().cast(), vector) };
-                    step = if tap + 1 == taps { [channel + 1, 0] } else { [channel, tap + 1] };
+                for (index, &vector) in square[..S::LANES].iter().enumerate() {
+                    if index < len {
+                        let [channel, tap] = step;
+                        let target =
+                            &mut panel[(tap * channels + channel) * S::LANES..][..S::LANES];
+                        // SAFETY: `target` has LANES elements.
+                        unsafe { simd.store(target.as_mut_ptr().cast(), vector) };
+                        step = if tap + 1 == taps { [channel + 1, 0] } else { [channel, tap + 1] };
+                    }
                 }
             }
         }

@@ -281,17 +281,21 @@ impl<T: Scalar> Job<'_, T> {
                     for at in (0..run.len).step_by(S::LANES) {
                         let len = S::LANES.min(run.len - at);
                         let mask = simd.mask(0..len);
+                        // Nothing reads the sums of channels past the last.
                         let mut square = [simd.zero(); MOST_LANES];
-                        for (channel, vector) in square.iter_mut().enumerate().take(count) {
-                            let source = source[channel * plane + at..].as_ptr();
+                        for (channel, vector) in square[..S::LANES].iter_mut().enumerate() {
+                            let start = channel.min(count - 1) * plane + at;
                             // SAFETY: the mask's lanes are in `source`.
-                            *vector = unsafe { simd.load_masked(source, mask) };
+                            *vector = unsafe { simd.load_masked(source.as_ptr().add(start), mask) };
                         }
                         transpose::<T, S>(simd, &mut square);
-                        for (index, &vector) in square.iter().enumerate().take(len) {
-                            let target = &mut target[(at + index) * S::LANES..][..S::LANES];
-                            // SAFETY: `target` has LANES elements.
-                            unsafe { simd.store(target.as_mut_ptr(), vector) };
+                        let target = &mut target[at * S::LANES..][..len * S::LANES];
+                        for (index, &vector) in square[..S::LANES].iter().enumerate() {
+                            if index < len {
+                                let target = &mut target[index * S::LANES..][..S::LANES];
+                                // SAFETY: `target` has LANES elements.
+                                unsafe { simd.store(target.as_mut_ptr(), vector) };
+                            }
                         }
                     }
                 }
@@ -305,7 +309,7 @@ impl<T: Scalar> Job<'_, T> {
         let spec = &self.geometry.spec;
         let (inputs, taps) = (task.inputs.len(), self.source.taps());
         let width = task.panels.len() * S::LANES;
-        for (index, panel) in task.panels.clone().enumerate() {
+        for (nth, panel) in task.panels.clone().enumerate() {
             let first = panel * S::LANES;
             let count = S::LANES.min(spec.group_outputs() - first);
             let channel = task.group * spec.group_outputs() + first;
@@ -313,23 +317,24 @@ impl<T: Scalar> Job<'_, T> {
                 let len = S::LANES.min(inputs * taps - from);
                 let mask = simd.mask(0..len);
                 let mut square = [simd.zero(); MOST_LANES];
-                for (step, vector) in (from..from + len).zip(&mut square) {
+                for (index, vector) in square[..S::LANES].iter_mut().enumerate() {
+                    let step = from + index.min(len - 1);
                     let (input, tap) = (step / taps, step % taps);
                     let (rest, column) = (tap / self.columns, tap % self.columns);
                     let channel = (rest * inputs + input) * self.columns + column;
-                    let start = channel * width + index * S::LANES;
+                    let start = channel * width + nth * S::LANES;
                     let sums = &sums[start..start + S::LANES];
                     // SAFETY: `sums` has LANES elements.
                     *vector = unsafe { simd.load(sums.as_ptr()) };
                 }
                 transpose::<T, S>(simd, &mut square);
-                for (output, &vector) in square.iter().enumerate().take(count) {
-                    let row = (channel + output) * spec.group_inputs() + task.inputs.start;
-                    // SAFETY: no other task has these inputs of this channel. The mask has a lane for
-                    // each element.
-                    unsafe {
-                        let target = self.dw.part(row * taps + from, len);
-                        simd.store_masked(target.as_mut_ptr(), mask, vector);
+                for (output, &vector) in square[..S::LANES].iter().enumerate() {
+                    if output < count {
+                        let row = (channel + output) * spec.group_inputs() + task.inputs.start;
+                        let target = self.dw.at(row * taps + from, len);
+                        // SAFETY: no other task has these inputs of this channel. The mask has a lane for
+                        // each element.
+                        unsafe { simd.store_masked(target, mask, vector) };
                     }
                 }
             }
@@ -352,15 +357,16 @@ fn pack_x<'a, T: Scalar, S: Simd<T>>(
         let count = S::LANES.min(channels - part);
         for position in (0..positions).step_by(S::LANES) {
             let mut square = [simd.zero(); MOST_LANES];
-            for (channel, vector) in square.iter_mut().enumerate().take(count) {
+            for (channel, vector) in square[..S::LANES].iter_mut().enumerate() {
                 // A strip has a vector's lanes past its last pixel.
-                let source = &source(part + channel, position)[..S::LANES];
+                let source = &source(part + channel.min(count - 1), position)[..S::LANES];
                 // SAFETY: `source` has LANES elements.
                 *vector = unsafe { simd.load(source.as_ptr()) };
             }
             transpose::<T, S>(simd, &mut square);
+            let target = &mut target[position * panel_rows..][..S::LANES * panel_rows];
             for (index, &vector) in square[..S::LANES].iter().enumerate() {
-                let target = &mut target[(position + index) * panel_rows + part..][..S::LANES];
+                let target = &mut target[index * panel_rows + part..][..S::LANES];
                 // SAFETY: `target` has LANES elements.
                 unsafe { simd.store(target.as_mut_ptr(), vector) };
             }

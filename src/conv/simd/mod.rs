@@ -129,6 +129,9 @@ pub const MOST_LANES: usize = 16;
 ///
 /// Each round takes the lanes of a vector and of the one half a square further in turn; with as many
 /// rounds as the number of lanes has bits, element `(i, j)` has moved to `(j, i)`.
+///
+/// Keep to constant bounds where a square is used, without closures: an index that isn't known keeps all
+/// of it out of registers.
 #[inline(always)]
 pub fn transpose<T: Copy, S: Simd<T>>(simd: S, vectors: &mut [S::Vector; MOST_LANES]) {
     let half = S::LANES / 2;

@@ -96,7 +96,13 @@ impl Composer {
     }
 
     /// Writes `W'`, `[O, n, MN]`.
-    pub fn compose<T: Scalar>(&self, engine: &Engine, d_offset: &[T], w: &[T], weight: &mut [T]) {
+    pub fn compose<T: Scalar>(
+        &self,
+        engine: &Engine<T>,
+        d_offset: &[T],
+        w: &[T],
+        weight: &mut [T],
+    ) {
         let (taps, d_mul) = (self.taps, self.d_mul);
         // Dᵀ, so that the taps of one s lie side by side.
         let width = taps.next_multiple_of(LANES);
@@ -117,7 +123,7 @@ impl Composer {
     /// `[I, MN, S]`.
     pub fn adjoint<T: Scalar>(
         &self,
-        engine: &Engine,
+        engine: &Engine<T>,
         d_offset: &[T],
         w: &[T],
         dweight: &[T],
@@ -147,7 +153,7 @@ impl Composer {
     /// `t < steps` and `j < len ≤ width`.
     fn row_products<T: Scalar>(
         &self,
-        engine: &Engine,
+        engine: &Engine<T>,
         [steps, len]: [usize; 2],
         width: usize,
         rows: &[T],

@@ -22,7 +22,7 @@ use crate::geometry::Geometry;
 
 /// Writes `y`, `[B, O, OH, OW]`. `composer` must pair by input channel.
 pub(crate) fn forward<T: Scalar>(
-    engine: &Engine,
+    engine: &Engine<T>,
     geometry: &Geometry,
     composer: &Composer,
     [d_offset, w]: [&[T]; 2],
@@ -54,19 +54,13 @@ pub(crate) fn forward<T: Scalar>(
     };
     let kernel = PackedKernel::new(
         engine,
-        &KernelView {
-            data: w,
-            groups,
-            size: [group_outputs, group_features, 1],
-            group: group_outputs * group_features,
-            row_stride: group_features,
-            channel_stride: 1,
-        },
+        &KernelView::forward(w, groups, [group_outputs, group_features, 1]),
+        None,
     );
     let mode = geometry.spec.mode;
     let (rows, cols) =
         (TapAxis::forward(&geometry.rows, mode), TapAxis::forward(&geometry.cols, mode));
-    let source = Source::new(&rows, &cols, geometry.spec.in_channels, engine.most_rows::<T>());
+    let source = Source::new(&rows, &cols, geometry.spec.in_channels, engine.most_rows());
     let d = composer.depthwise(d_offset);
     let features = Features { composer, source, plane: geometry.input_pixels(), d: &d, x };
     // All features of a channel at a time.
@@ -74,6 +68,7 @@ pub(crate) fn forward<T: Scalar>(
     let depths = depths.into_iter().map(|depth| depth.start * d_mul..depth.end * d_mul);
     let y = Shared::new(y);
     correlate::run(engine, &correlation, depths.collect(), &kernel, &features, bias, &y);
+    engine.memory.give(kernel.into_buffer());
 }
 
 /// The features of images, as channels: `S` for each input channel.

@@ -19,6 +19,7 @@ impl<T: Scalar> DoConv2d<T> {
             spec: self.spec,
             weight: self.weight(),
             bias: self.bias.clone(),
+            workspace: Default::default(),
         }
     }
 
@@ -232,6 +233,7 @@ impl<T: Scalar> DoConv2d<T> {
             d_offset: self.d_offset.as_ref().map(|d_offset| d_offset.mapv(T::widen)),
             bias: self.bias.as_ref().map(|bias| bias.mapv(T::widen)),
             revision: Default::default(),
+            memory: Default::default(),
         }
     }
 }

@@ -14,6 +14,8 @@ use crate::conv;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{Geometry, Spec};
 use crate::init::{DInit, Sampler};
+use crate::kernels::{Factors, Source};
+use crate::memory::Memory;
 use crate::params::{Gradients, GradientsMut, Revision, Saved};
 use crate::{Conv2dConfig, DoConv2dConfig, Scalar};
 
@@ -42,6 +44,7 @@ pub struct DoConv2d<T> {
     pub(crate) d_offset: Option<Array3<T>>,
     pub(crate) bias: Option<Array1<T>>,
     pub(crate) revision: Revision,
+    pub(crate) memory: Memory<T>,
 }
 
 impl<T: PartialEq> PartialEq for DoConv2d<T> {
@@ -104,6 +107,7 @@ impl DoConv2dConfig {
             d_offset,
             bias,
             revision: Revision::default(),
+            memory: Memory::default(),
         })
     }
 }
@@ -151,6 +155,7 @@ impl<T: Scalar> DoConv2d<T> {
             d_offset: d_offset.map(|d_offset| d_offset.as_standard_layout().into_owned()),
             bias: bias.map(|bias| bias.as_standard_layout().into_owned()),
             revision: Revision::default(),
+            memory: Memory::default(),
         })
     }
 
@@ -252,7 +257,9 @@ impl<T: Scalar> DoConv2d<T> {
         let w = contiguous(self.w.view());
         match &self.d_offset {
             Some(d_offset) => {
-                T::compose(&self.composer, &contiguous(d_offset.view()), &w, weight);
+                let d_offset = &contiguous(d_offset.view());
+                let factors = Factors { composer: &self.composer, d_offset, w: &w };
+                T::compose(&self.memory, factors, weight);
             }
             None => weight.copy_from_slice(&w),
         }
@@ -311,8 +318,8 @@ impl<T: Scalar> DoConv2d<T> {
         const OPERATION: &str = "DoConv2d::forward_train";
         let (x, geometry) = self.resolve(OPERATION, x)?;
         let mut y = array::zeros(OPERATION, "y", geometry.output_shape())?;
-        let weight = self.apply(&geometry, &x, y.view_mut());
-        let saved = Saved { x, geometry, weight, revision: self.revision.clone() };
+        self.apply(&geometry, &x, y.view_mut());
+        let saved = Saved { x, geometry, revision: self.revision.clone() };
         Ok((y, saved))
     }
 
@@ -407,63 +414,64 @@ impl<T: Scalar> DoConv2d<T> {
         conv::resolve_gradient(operation, &saved.geometry, dy)
     }
 
-    /// Whether to compose features, and the offset of `D` if so.
-    fn feature_offset(&self, geometry: &Geometry) -> Option<&Array3<T>> {
-        let d_offset = self.d_offset.as_ref()?;
-        let by_feature = match self.config.composition {
+    fn composes_features(&self, geometry: &Geometry) -> bool {
+        match self.config.composition {
             Composition::Kernel => false,
             Composition::Feature => true,
             Composition::Auto => {
                 self.config.pairing.is_by_input_channel(&self.spec)
                     && crate::cost::feature_is_cheaper(geometry, &self.composer)
             }
-        };
-        by_feature.then_some(d_offset)
-    }
-
-    /// The composed kernel.
-    fn composed(&self) -> Vec<T> {
-        let mut weight = vec![T::zero(); self.w.len() / self.d_mul() * self.composer.taps];
-        self.compose(&mut weight);
-        weight
-    }
-
-    /// Writes `y`; gives the composed kernel if one was made.
-    fn apply(&self, geometry: &Geometry, x: &[T], y: ArrayViewMut4<T>) -> Option<Vec<T>> {
-        let bias = self.bias.as_ref().map(|bias| contiguous(bias.view()));
-        if let Some(d_offset) = self.feature_offset(geometry) {
-            let parameters = [&*contiguous(d_offset.view()), &*contiguous(self.w.view())];
-            fill(y, |y| {
-                T::convolve_features(geometry, &self.composer, parameters, x, bias.as_deref(), y);
-            });
-            return None;
         }
-        let weight = self.composed();
-        fill(y, |y| T::convolve(geometry, x, &weight, bias.as_deref(), y));
-        Some(weight)
     }
 
+    /// Writes `y`.
+    fn apply(&self, geometry: &Geometry, x: &[T], y: ArrayViewMut4<T>) {
+        let bias = self.bias.as_ref().map(|bias| contiguous(bias.view()));
+        let bias = bias.as_deref();
+        let w = contiguous(self.w.view());
+        let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
+        let kernel = self.kernel(&w, d_offset.as_deref());
+        let by_feature = self.composes_features(geometry);
+        fill(y, |y| match kernel {
+            Source::Composed(factors) if by_feature => {
+                T::convolve_features(&self.memory, geometry, factors, x, bias, y);
+            }
+            kernel => T::convolve(&self.memory, geometry, x, kernel, None, bias, y),
+        });
+    }
+
+    /// The kernel of the convolution.
+    fn kernel<'a>(&'a self, w: &'a [T], d_offset: Option<&'a [T]>) -> Source<'a, T> {
+        match d_offset {
+            Some(d_offset) => Source::Composed(Factors { composer: &self.composer, d_offset, w }),
+            None => Source::Plain(w),
+        }
+    }
+
+    /// Writes gradients, which are the same for both compositions.
     fn differentiate(&self, saved: &Saved<'_, T>, dy: &[T], gradients: GradientsMut<T>) {
-        let Saved { x, geometry, weight, .. } = saved;
+        let (Saved { x, geometry, .. }, memory) = (saved, &self.memory);
         if let Some(db) = gradients.bias {
             fill(db, |db| T::bias_gradient(geometry, dy, db));
         }
         let w = contiguous(self.w.view());
         let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
-        // Composed now if the forward pass composed features: the gradients are the same.
-        let weight = weight
-            .as_ref()
-            .map_or_else(|| self.composed().into(), |weight| Cow::Borrowed(&weight[..]));
+        let kernel = self.kernel(&w, d_offset.as_deref());
         if let Some(dx) = gradients.x {
-            fill(dx, |dx| T::input_gradient(geometry, &weight, dy, dx));
+            fill(dx, |dx| T::input_gradient(memory, geometry, kernel, dy, dx));
         }
-        let mut dweight = vec![T::zero(); weight.len()];
-        T::kernel_gradient(geometry, x, dy, &mut dweight);
-        fill(gradients.w, |dw| match (&d_offset, gradients.d_offset) {
-            (Some(d_offset), Some(dd_offset)) => fill(dd_offset, |dd_offset| {
-                T::compose_gradients(&self.composer, d_offset, &w, &dweight, dw, dd_offset);
-            }),
-            _ => dw.copy_from_slice(&dweight),
+        fill(gradients.w, |dw| match (kernel, gradients.d_offset) {
+            (Source::Composed(factors), Some(dd_offset)) => {
+                let len = w.len() / self.composer.d_mul * self.composer.taps;
+                let mut dweight = memory.take(len);
+                T::kernel_gradient(memory, geometry, x, dy, &mut dweight[..len]);
+                fill(dd_offset, |dd_offset| {
+                    T::compose_gradients(memory, factors, &dweight[..len], dw, dd_offset);
+                });
+                memory.give(dweight);
+            }
+            _ => T::kernel_gradient(memory, geometry, x, dy, dw),
         });
     }
 }

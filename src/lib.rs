@@ -98,6 +98,7 @@ mod geometry;
 mod init;
 mod kernels;
 mod layer;
+mod memory;
 mod padding;
 mod params;
 mod scalar;

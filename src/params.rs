@@ -95,13 +95,11 @@ impl PartialEq for Revision {
 
 /// What [`DoConv2d::forward_train`](crate::DoConv2d::forward_train) keeps for
 /// [`DoConv2d::backward`](crate::DoConv2d::backward): the input, borrowed if its elements lie in
-/// order, and the composed kernel if there is one.
+/// order.
 #[derive(Debug, Clone)]
 pub struct Saved<'x, T: Clone> {
     pub(crate) x: Cow<'x, [T]>,
     pub(crate) geometry: Geometry,
-    /// The composed kernel, under kernel composition.
-    pub(crate) weight: Option<Vec<T>>,
     pub(crate) revision: Revision,
 }
 
@@ -111,7 +109,6 @@ impl<T: Clone> Saved<'_, T> {
         Saved {
             x: Cow::Owned(self.x.into_owned()),
             geometry: self.geometry,
-            weight: self.weight,
             revision: self.revision,
         }
     }

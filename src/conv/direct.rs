@@ -21,6 +21,7 @@ use super::queue::{self, Queue};
 use super::shared::Shared;
 use super::simd::{Kernel, MOST_LANES, Simd};
 use crate::Scalar;
+use crate::memory::Memory;
 
 /// Most output channels of a group.
 const MOST: usize = 4;
@@ -41,7 +42,7 @@ pub fn blocks(source: &Source, channels: usize) -> Vec<Block> {
 
 /// Computes `y = A · X + bias`, as [`super::gemm::correlate::run`] does.
 pub fn correlate<T: Scalar>(
-    engine: &Engine,
+    engine: &Engine<T>,
     correlation: &Correlation,
     kernel: &KernelView<T>,
     x: &[T],
@@ -64,12 +65,12 @@ pub fn correlate<T: Scalar>(
     let job = Job { correlation, source, blocks: &blocks, weights: &weights, x, bias, y };
     queue::share(threads, &stretches, |queue| {
         // Each number of channels is compiled on its own.
-        let job = &job;
+        let (job, memory) = (&job, engine.memory);
         match targets {
-            1 => T::dispatch_to(engine.isa, Worker::<T, 1> { job, queue }),
-            2 => T::dispatch_to(engine.isa, Worker::<T, 2> { job, queue }),
-            3 => T::dispatch_to(engine.isa, Worker::<T, 3> { job, queue }),
-            _ => T::dispatch_to(engine.isa, Worker::<T, 4> { job, queue }),
+            1 => T::dispatch_to(engine.isa, Worker::<T, 1> { job, queue, memory }),
+            2 => T::dispatch_to(engine.isa, Worker::<T, 2> { job, queue, memory }),
+            3 => T::dispatch_to(engine.isa, Worker::<T, 3> { job, queue, memory }),
+            _ => T::dispatch_to(engine.isa, Worker::<T, 4> { job, queue, memory }),
         }
     });
 }
@@ -113,6 +114,7 @@ struct Job<'a, T> {
 
 /// A thread's share of the work.
 struct Worker<'a, T, const R: usize> {
+    memory: &'a Memory<T>,
     job: &'a Job<'a, T>,
     queue: &'a Queue<'a, &'a [Task]>,
 }
@@ -125,12 +127,13 @@ impl<T: Scalar, const R: usize> Kernel<T> for Worker<'_, T, R> {
         let job = self.job;
         let strip = |block| Strip::new(simd, &job.source, block);
         let strips: Vec<_> = job.blocks.iter().map(strip).collect();
-        let mut data = Vec::new();
+        let mut data = self.memory.take(0);
         while let Some(tasks) = self.queue.take() {
             for task in *tasks {
                 job.perform::<S, R>(simd, task, &strips[task.block], &mut data);
             }
         }
+        self.memory.give(data);
     }
 }
 

@@ -9,9 +9,10 @@ use super::gemm::strip::{Block, Source, Strip};
 use super::simd::{Kernel, Simd, load_part, store_part};
 use crate::Scalar;
 use crate::geometry::Geometry;
+use crate::memory::Memory;
 
 /// Writes the gradient of the kernel, `[O, n, M, N]`.
-pub fn run<T: Scalar>(engine: &Engine, geometry: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
+pub fn run<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
     let spec = &geometry.spec;
     let rows = TapAxis::forward(&geometry.rows, spec.mode);
     let cols = TapAxis::forward(&geometry.cols, spec.mode);
@@ -29,12 +30,12 @@ pub fn run<T: Scalar>(engine: &Engine, geometry: &Geometry, x: &[T], dy: &[T], d
     let groups = spec.groups.div_ceil(8 * threads);
     let group_len = dw.len() / spec.groups;
     super::for_each_chunk(threads, dw, groups * group_len, |index, dw| {
-        let (job, first) = (&job, index * groups);
+        let (job, first, memory) = (&job, index * groups, engine.memory);
         match spec.group_outputs() {
-            1 => T::dispatch_to(engine.isa, Groups::<T, 1, 9> { job, first, dw }),
-            2 => T::dispatch_to(engine.isa, Groups::<T, 2, 6> { job, first, dw }),
-            3 => T::dispatch_to(engine.isa, Groups::<T, 3, 4> { job, first, dw }),
-            _ => T::dispatch_to(engine.isa, Groups::<T, 4, 3> { job, first, dw }),
+            1 => T::dispatch_to(engine.isa, Groups::<T, 1, 9> { job, first, dw, memory }),
+            2 => T::dispatch_to(engine.isa, Groups::<T, 2, 6> { job, first, dw, memory }),
+            3 => T::dispatch_to(engine.isa, Groups::<T, 3, 4> { job, first, dw, memory }),
+            _ => T::dispatch_to(engine.isa, Groups::<T, 4, 3> { job, first, dw, memory }),
         }
     });
 }
@@ -50,6 +51,7 @@ struct Job<'a, T> {
 
 /// The gradient of some groups, for `X` rows of the column matrix and `R` channels at a time.
 struct Groups<'a, T, const R: usize, const X: usize> {
+    memory: &'a Memory<T>,
     job: &'a Job<'a, T>,
     first: usize,
     /// `[groups, r, K]`.
@@ -62,7 +64,7 @@ impl<T: Scalar, const R: usize, const X: usize> Kernel<T> for Groups<'_, T, R, X
     /// Sums over all images.
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let Self { job, first, dw } = self;
+        let Self { job, first, dw, memory } = self;
         let spec = &job.geometry.spec;
         let strip = |block| Strip::new(simd, &job.source, block);
         let strips: Vec<_> = job.blocks.iter().map(strip).collect();
@@ -70,7 +72,7 @@ impl<T: Scalar, const R: usize, const X: usize> Kernel<T> for Groups<'_, T, R, X
         let depth = inputs * taps;
         assert!(spec.group_outputs() == R);
         let (plane, pixels) = (job.geometry.input_pixels(), job.geometry.output_pixels());
-        let mut data = Vec::new();
+        let mut data = memory.take(0);
         // By row k, then by channel, a vector of partial sums.
         let mut sums = vec![T::zero(); depth.next_multiple_of(X) * R * S::LANES];
         for (group, dw) in (first..).zip(dw.chunks_exact_mut(R * depth)) {
@@ -102,6 +104,7 @@ impl<T: Scalar, const R: usize, const X: usize> Kernel<T> for Groups<'_, T, R, X
                 dw[channel * depth + k] = sums.iter().fold(T::zero(), |total, &sum| total + sum);
             }
         }
+        memory.give(data);
     }
 }
 

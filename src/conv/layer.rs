@@ -11,6 +11,8 @@ use crate::array::{self, contiguous, expect_optional_shape, expect_shape, fill, 
 use crate::error::Result;
 use crate::geometry::{Geometry, Spec};
 use crate::init::Sampler;
+use crate::kernels::Source;
+use crate::memory::Workspace;
 use crate::{Conv2dConfig, Scalar};
 
 /// A plain 2-D convolution, `y[b, o] = Σ_i weight[o, i] * x[b, c(o, i)] + bias[o]`, where `*` is the
@@ -31,6 +33,7 @@ pub struct Conv2d<T> {
     pub(crate) spec: Spec,
     pub(crate) weight: Array4<T>,
     pub(crate) bias: Option<Array1<T>>,
+    pub(crate) workspace: Workspace<T>,
 }
 
 /// Gradients of a [`Conv2d`], each of the shape of what it is the gradient of.
@@ -101,7 +104,7 @@ impl Conv2dConfig {
                 sampler.draw([OPERATION, "bias_init"], self.bias_init, fans, bias)
             })?;
         }
-        Ok(Conv2d { config: self, spec, weight, bias })
+        Ok(Conv2d { config: self, spec, weight, bias, workspace: Workspace::default() })
     }
 }
 
@@ -129,6 +132,7 @@ impl<T: Scalar> Conv2d<T> {
             spec,
             weight: weight.as_standard_layout().into_owned(),
             bias: bias.map(|bias| bias.as_standard_layout().into_owned()),
+            workspace: Workspace::default(),
         })
     }
 
@@ -156,6 +160,7 @@ impl<T: Scalar> Conv2d<T> {
 
     /// The parameters to write to, as [`Conv2d::parameters`].
     pub fn parameters_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut [T])> {
+        self.workspace.forget();
         let bias = self.bias.as_mut().and_then(|bias| Some(("bias", bias.as_slice_mut()?)));
         let weight = self.weight.as_slice_mut().map(|weight| ("weight", weight));
         weight.into_iter().chain(bias)
@@ -282,7 +287,11 @@ impl<T: Scalar> Conv2d<T> {
     fn convolve(&self, geometry: &Geometry, x: &[T], y: ArrayViewMut4<T>) {
         let weight = contiguous(self.weight.view());
         let bias = self.bias.as_ref().map(|bias| contiguous(bias.view()));
-        fill(y, |y| T::convolve(geometry, x, &weight, bias.as_deref(), y));
+        let Workspace { memory, packed } = &self.workspace;
+        let kernel = Source::Plain(&weight);
+        fill(y, |y| {
+            T::convolve(memory, geometry, x, kernel, Some(packed), bias.as_deref(), y);
+        });
     }
 
     fn differentiate(
@@ -293,10 +302,11 @@ impl<T: Scalar> Conv2d<T> {
         gradients: Conv2dGradientsMut<T>,
     ) {
         let weight = contiguous(self.weight.view());
+        let memory = &self.workspace.memory;
         if let Some(dx) = gradients.x {
-            fill(dx, |dx| T::input_gradient(geometry, &weight, dy, dx));
+            fill(dx, |dx| T::input_gradient(memory, geometry, Source::Plain(&weight), dy, dx));
         }
-        fill(gradients.weight, |dw| T::kernel_gradient(geometry, x, dy, dw));
+        fill(gradients.weight, |dw| T::kernel_gradient(memory, geometry, x, dy, dw));
         if let Some(db) = gradients.bias {
             fill(db, |db| T::bias_gradient(geometry, dy, db));
         }

@@ -20,20 +20,128 @@ pub use layer::{Conv2d, Conv2dGradients, Conv2dGradientsMut};
 
 use rayon::prelude::*;
 
-use crate::Scalar;
-use crate::geometry::Geometry;
+use crate::compose::Composer;
+use crate::geometry::{Geometry, Spec};
+use crate::memory::Memory;
+use crate::{PaddingMode, Scalar};
 use axis::TapAxis;
 use gemm::Engine;
 use gemm::correlate::{Correlation, Images, Target};
-use gemm::kernel::{KernelView, PackedKernel};
+use gemm::kernel::{Depthwise, KernelView, PackedKernel};
 use shared::Shared;
+
+/// A kernel in the form of the path that suits its channels.
+#[derive(Debug)]
+pub(crate) enum Weights<'a, T> {
+    /// As it is, `[O, n, M, N]`.
+    Direct(&'a [T]),
+    Packed(PackedKernel<T>),
+    /// As [`Weights::Packed`], kept elsewhere.
+    Kept(&'a PackedKernel<T>),
+}
+
+/// Which way a kernel maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From the input to the output.
+    Forward,
+    /// From the gradient of the output to that of the input.
+    Transposed,
+}
+
+impl Way {
+    /// Whether kernels stay as they are this way.
+    pub(crate) fn is_direct(self, spec: &Spec) -> bool {
+        direct::suits(match self {
+            Self::Forward => spec.group_outputs(),
+            Self::Transposed => spec.group_inputs(),
+        })
+    }
+
+    /// Packs the kernel `weight`, `[O, n, M, N]`. It must not stay as it is.
+    pub(crate) fn pack<T: Scalar>(
+        self,
+        engine: &Engine<T>,
+        spec: &Spec,
+        weight: &[T],
+    ) -> PackedKernel<T> {
+        PackedKernel::new(engine, &self.view(spec, weight, spec.taps()), None)
+    }
+
+    /// A view of `data`, `[O, n, taps]`.
+    fn view<'a, T>(self, spec: &Spec, data: &'a [T], taps: usize) -> KernelView<'a, T> {
+        let size = [spec.group_outputs(), spec.group_inputs(), taps];
+        match self {
+            Self::Forward => KernelView::forward(data, spec.groups, size),
+            Self::Transposed => KernelView::transposed(data, spec.groups, size),
+        }
+    }
+}
+
+impl<'a, T: Scalar> Weights<'a, T> {
+    /// Of the kernel `weight`, `[O, n, M, N]`.
+    pub(crate) fn new(engine: &Engine<T>, spec: &Spec, way: Way, weight: &'a [T]) -> Self {
+        match way.is_direct(spec) {
+            true => Self::Direct(weight),
+            false => Self::Packed(way.pack(engine, spec, weight)),
+        }
+    }
+
+    /// Of the kernel composed of `D` and `W`, which never exists in another form. The composer must pair
+    /// by input channel, and the way not be direct.
+    pub(crate) fn composed(
+        engine: &Engine<T>,
+        spec: &Spec,
+        way: Way,
+        composer: &Composer,
+        [d_offset, w]: [&[T]; 2],
+    ) -> Self {
+        let depthwise = Depthwise::new(engine, composer, d_offset, way == Way::Transposed);
+        let view = way.view(spec, w, composer.d_mul);
+        Self::Packed(PackedKernel::new(engine, &view, Some(&depthwise)))
+    }
+
+    /// Gives buffers back.
+    pub(crate) fn give_to(self, memory: &Memory<T>) {
+        if let Self::Packed(kernel) = self {
+            memory.give(kernel.into_buffer());
+        }
+    }
+
+    /// Computes a correlation.
+    fn correlate(
+        &self,
+        engine: &Engine<T>,
+        spec: &Spec,
+        way: Way,
+        correlation: &Correlation,
+        x: &[T],
+        bias: Option<&[T]>,
+        y: &Shared<T>,
+    ) {
+        let flat = correlation.flattened();
+        let correlation = flat.as_ref().unwrap_or(correlation);
+        match self {
+            Self::Direct(weight) => {
+                let view = way.view(spec, weight, spec.taps());
+                direct::correlate(engine, correlation, &view, x, bias, y);
+            }
+            Self::Packed(kernel) | &Self::Kept(kernel) => {
+                let Correlation { rows, cols, taps, group_channels, .. } = correlation;
+                let depths = engine.blocking.depths(group_channels[0], taps.len());
+                let x = Images { x, plane: rows.input * cols.input };
+                gemm::correlate::run(engine, correlation, depths, kernel, &x, bias, y);
+            }
+        }
+    }
+}
 
 /// Writes `y = weight * x + bias`.
 pub(crate) fn forward<T: Scalar>(
-    engine: &Engine,
+    engine: &Engine<T>,
     geometry: &Geometry,
     x: &[T],
-    weight: &[T],
+    weights: &Weights<T>,
     bias: Option<&[T]>,
     y: &mut [T],
 ) {
@@ -55,72 +163,38 @@ pub(crate) fn forward<T: Scalar>(
             step: [1, 1],
         },
     };
-    let depth = spec.group_inputs() * spec.taps();
-    let view = KernelView {
-        data: weight,
-        groups: spec.groups,
-        size: [spec.group_outputs(), spec.group_inputs(), spec.taps()],
-        group: spec.group_outputs() * depth,
-        row_stride: depth,
-        channel_stride: spec.taps(),
-    };
-    Weights::new(engine, &view).correlate(engine, &correlation, x, bias, &Shared::new(y));
+    weights.correlate(engine, spec, Way::Forward, &correlation, x, bias, &Shared::new(y));
 }
 
-/// A kernel in the form of the path that suits its channels.
-enum Weights<'a, T> {
-    Direct(KernelView<'a, T>),
-    Packed(PackedKernel<T>),
-}
-
-impl<'a, T: Scalar> Weights<'a, T> {
-    fn new(engine: &Engine, view: &KernelView<'a, T>) -> Self {
-        match direct::suits(view.size[0]) {
-            true => Self::Direct(*view),
-            false => Self::Packed(PackedKernel::new(engine, view)),
-        }
-    }
-
-    /// Computes a correlation.
-    fn correlate(
-        &self,
-        engine: &Engine,
-        correlation: &Correlation,
-        x: &[T],
-        bias: Option<&[T]>,
-        y: &Shared<T>,
-    ) {
-        let flat = correlation.flattened();
-        let correlation = flat.as_ref().unwrap_or(correlation);
-        match self {
-            Self::Direct(view) => direct::correlate(engine, correlation, view, x, bias, y),
-            Self::Packed(kernel) => {
-                let Correlation { rows, cols, taps, group_channels, .. } = correlation;
-                let depths = engine.blocking.depths(group_channels[0], taps.len());
-                let x = Images { x, plane: rows.input * cols.input };
-                gemm::correlate::run(engine, correlation, depths, kernel, &x, bias, y);
-            }
-        }
-    }
-}
-
-/// Writes the gradient of `x`.
+/// Writes the gradient of `x` as if padding were zeros, for weights the other way.
 pub(crate) fn input_gradient<T: Scalar>(
-    engine: &Engine,
+    engine: &Engine<T>,
+    geometry: &Geometry,
+    weights: &Weights<T>,
+    dy: &[T],
+    dx: &mut [T],
+) {
+    if !dx.is_empty() {
+        gemm::input_gradient::run(engine, geometry, weights, dy, dx);
+    }
+}
+
+/// Adds to the gradient of `x` what comes through padding that isn't zeros.
+pub(crate) fn add_padding_gradient<T: Scalar>(
+    engine: &Engine<T>,
     geometry: &Geometry,
     weight: &[T],
     dy: &[T],
     dx: &mut [T],
 ) {
-    if dx.is_empty() {
-        return;
+    if !dx.is_empty() && geometry.spec.mode != PaddingMode::Zeros {
+        gemm::input_gradient::add_padding(engine, geometry, weight, dy, dx);
     }
-    gemm::input_gradient::run(engine, geometry, weight, dy, dx);
 }
 
 /// Writes the gradient of the kernel.
 pub(crate) fn kernel_gradient<T: Scalar>(
-    engine: &Engine,
+    engine: &Engine<T>,
     geometry: &Geometry,
     x: &[T],
     dy: &[T],

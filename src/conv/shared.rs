@@ -24,5 +24,4 @@ impl<'a, T> Shared<'a, T> {
         assert!(start <= self.len && len <= self.len - start);
         self.data.wrapping_add(start)
     }
-
 }

@@ -5,15 +5,16 @@ use std::ops::Range;
 
 use super::gemm::{Blocking, Engine};
 use super::simd::Isa;
-use super::{forward, input_gradient, kernel_gradient};
+use super::{Way, Weights, forward, input_gradient, kernel_gradient};
 use crate::geometry::{Geometry, Spec};
+use crate::memory::Memory;
 use crate::{PaddingMode, Scalar};
 
 const OPERATION: &str = "test";
 /// What stands around an output, and must stay.
 const CANARY: f64 = 12_345.0;
 
-fn engines() -> Vec<Engine> {
+fn engines() -> Vec<(Isa, Blocking)> {
     let mut engines = Vec::new();
     for isa in Isa::all_available() {
         let parallel_above = usize::MAX;
@@ -29,10 +30,10 @@ fn engines() -> Vec<Engine> {
                 gradient_panels: panels,
                 parallel_above,
             };
-            engines.push(Engine { isa, blocking });
+            engines.push((isa, blocking));
         }
         let blocking = Blocking { parallel_above: 0, ..Blocking::default() };
-        engines.push(Engine { isa, blocking });
+        engines.push((isa, blocking));
     }
     engines
 }
@@ -97,7 +98,9 @@ fn guarded<T: Scalar>(len: usize, write: impl FnOnce(&mut [T])) -> Vec<T> {
     values[middle].to_vec()
 }
 
-fn check<T: Scalar>(engine: &Engine, geometry: &Geometry) {
+fn check<T: Scalar>((isa, blocking): (Isa, Blocking), geometry: &Geometry) {
+    let memory = &Memory::default();
+    let engine = &Engine { isa, blocking, memory };
     let spec = &geometry.spec;
     let count = |shape: [usize; 4]| shape.iter().product::<usize>();
     let (x_len, y_len) = (count(geometry.input_shape()), count(geometry.output_shape()));
@@ -116,13 +119,26 @@ fn check<T: Scalar>(engine: &Engine, geometry: &Geometry) {
         dw[at_w] += dy[at_y] * x[at_x];
     }
 
-    let what = format!("{engine:?}, {geometry:?}");
-    let got = guarded(y_len, |y| forward(engine, geometry, &x, &weight, Some(&bias), y));
+    let what = format!("{isa:?}, {blocking:?}, {geometry:?}");
+    let got = guarded(y_len, |y| {
+        let weights = Weights::new(engine, spec, Way::Forward, &weight);
+        forward(engine, geometry, &x, &weights, Some(&bias), y);
+    });
     assert!(got == y, "y: {what}");
-    let got = guarded(x_len, |dx| input_gradient(engine, geometry, &weight, &dy, dx));
+    let got = guarded(x_len, |dx| {
+        let weights = Weights::new(engine, spec, Way::Transposed, &weight);
+        input_gradient(engine, geometry, &weights, &dy, dx);
+    });
     assert!(got == dx, "dx: {what}");
     let got = guarded(weight.len(), |dw| kernel_gradient(engine, geometry, &x, &dy, dw));
     assert!(got == dw, "dw: {what}");
+}
+
+/// Most rows of a register tile, and lanes of a register.
+fn tile_size<T: Scalar>((isa, blocking): (Isa, Blocking)) -> [usize; 2] {
+    let memory = &Memory::<T>::default();
+    let engine = Engine { isa, blocking, memory };
+    [engine.most_rows(), engine.lanes()]
 }
 
 fn spec(channels: [usize; 2], kernel_size: [usize; 2]) -> Spec {
@@ -138,7 +154,7 @@ fn spec(channels: [usize; 2], kernel_size: [usize; 2]) -> Spec {
     }
 }
 
-fn check_all(engine: &Engine, spec: &Spec, input: [usize; 3]) {
+fn check_all(engine: (Isa, Blocking), spec: &Spec, input: [usize; 3]) {
     let [batch, rows, cols] = input;
     let geometry = Geometry::new(OPERATION, spec, [batch, spec.in_channels, rows, cols]).unwrap();
     check::<f32>(engine, &geometry);
@@ -148,21 +164,18 @@ fn check_all(engine: &Engine, spec: &Spec, input: [usize; 3]) {
 #[test]
 fn sizes_around_the_register_tile() {
     for engine in engines() {
-        let tiles = [
-            [engine.most_rows::<f32>(), engine.lanes::<f32>()],
-            [engine.most_rows::<f64>(), engine.lanes::<f64>()],
-        ];
+        let tiles = [tile_size::<f32>(engine), tile_size::<f64>(engine)];
         for [rows, lanes] in tiles {
             // Output channels around a panel, in each of its two operands; lines that are read together
             // and on their own.
             for outputs in [1, lanes - 1, lanes, lanes + 1, 4 * lanes + 1] {
-                check_all(&engine, &spec([2, outputs], [3, 3]), [2, 3, 5]);
-                check_all(&engine, &spec([outputs, 5], [3, 3]), [1, 2, rows]);
+                check_all(engine, &spec([2, outputs], [3, 3]), [2, 3, 5]);
+                check_all(engine, &spec([outputs, 5], [3, 3]), [1, 2, rows]);
             }
             // One line of pixels around a tile and a vector.
             for cols in [1, rows - 1, rows, rows + 1, lanes, lanes + 1, 2 * lanes + 1] {
-                check_all(&engine, &spec([2, 5], [3, 3]), [1, 1, cols]);
-                check_all(&engine, &spec([1, 2], [2, 2]), [3, 2, cols]);
+                check_all(engine, &spec([2, 5], [3, 3]), [1, 1, cols]);
+                check_all(engine, &spec([1, 2], [2, 2]), [3, 2, cols]);
             }
         }
     }
@@ -193,7 +206,7 @@ fn every_kind_of_layer() {
         ];
         for spec in specs {
             for input in [[1, 5, 7], [3, 8, 6], [2, 7, 40]] {
-                check_all(&engine, &spec, input);
+                check_all(engine, &spec, input);
             }
         }
     }
@@ -202,10 +215,10 @@ fn every_kind_of_layer() {
 #[test]
 fn sums_longer_than_a_block() {
     for isa in Isa::all_available() {
-        let engine = Engine { isa, blocking: Blocking::default() };
-        check_all(&engine, &spec([61, 15], [3, 3]), [2, 6, 9]);
+        let engine = (isa, Blocking::default());
+        check_all(engine, &spec([61, 15], [3, 3]), [2, 6, 9]);
         check_all(
-            &engine,
+            engine,
             &Spec { groups: 61, out_channels: 61, ..spec([61, 61], [3, 3]) },
             [2, 20, 19],
         );
@@ -214,10 +227,10 @@ fn sums_longer_than_a_block() {
 
 #[test]
 fn nothing_in_nothing_out() {
-    let engine = Engine::new();
+    let engine = (Isa::active(), Blocking::default());
     for groups in [1, 2] {
         let spec = Spec { groups, ..spec([2, 2], [3, 3]) };
-        check_all(&engine, &spec, [0, 4, 4]);
-        check_all(&engine, &Spec { padding: [[2, 1], [1, 1]], ..spec }, [2, 0, 4]);
+        check_all(engine, &spec, [0, 4, 4]);
+        check_all(engine, &Spec { padding: [[2, 1], [1, 1]], ..spec }, [2, 0, 4]);
     }
 }

@@ -12,6 +12,7 @@ use crate::conv::axis::{TapAxis, runs};
 use crate::conv::queue::{self, Queue};
 use crate::conv::shared::Shared;
 use crate::conv::simd::{Kernel, MOST_LANES, Simd, transpose};
+use crate::memory::Memory;
 
 /// A grouped cross-correlation. It is a convolution's forward pass, or one phase of its input's
 /// gradient.
@@ -120,7 +121,7 @@ struct Task {
 
 /// Computes `y = A · X + bias`, a few source channels, which `depths` divides, at a time.
 pub fn run<T: Scalar, X: Channels<T>>(
-    engine: &Engine,
+    engine: &Engine<T>,
     correlation: &Correlation,
     depths: Vec<Range<usize>>,
     kernel: &PackedKernel<T>,
@@ -129,25 +130,25 @@ pub fn run<T: Scalar, X: Channels<T>>(
     y: &Shared<T>,
 ) {
     let Correlation { groups, group_channels, rows, cols, .. } = correlation;
-    let source = Source::new(rows, cols, groups * group_channels[0], engine.most_rows::<T>());
+    let source = Source::new(rows, cols, groups * group_channels[0], engine.most_rows());
     let threads = engine.threads(correlation.maccs());
     let tasks = tasks(engine, correlation, &source, &depths, kernel.panels(), threads);
     let layout = Layout {
         source,
         taps: correlation.taps.iter().map(|tap| tap * kernel.tap_len()).collect(),
-        most: engine.most_rows::<T>(),
+        most: engine.most_rows(),
         steps: depths.iter().map(|depth| depth.len()).min().unwrap_or(0),
     };
     let job = Job { correlation, layout, depths, kernel, bias, x, y };
     queue::share(threads, &tasks, |queue| {
-        T::dispatch_to(engine.isa, Worker { job: &job, queue });
+        T::dispatch_to(engine.isa, Worker { job: &job, queue, memory: engine.memory });
     });
 }
 
 /// Cuts the work so that a task's strip and sums stay in L2, and there are enough for every thread.
 /// Nothing here changes a result.
-fn tasks(
-    engine: &Engine,
+fn tasks<T: Scalar>(
+    engine: &Engine<T>,
     correlation: &Correlation,
     source: &Source,
     depths: &[Range<usize>],
@@ -187,6 +188,7 @@ struct Job<'a, T, X> {
 
 /// A thread's share of the work.
 struct Worker<'a, T, X> {
+    memory: &'a Memory<T>,
     job: &'a Job<'a, T, X>,
     queue: &'a Queue<'a, Task>,
 }
@@ -203,12 +205,18 @@ impl<T: Scalar, X: Channels<T>> Kernel<T> for Worker<'_, T, X> {
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let mut scratch = Scratch { strip: Vec::new(), sums: Vec::new(), plan: Plan::default() };
+        let mut scratch = Scratch {
+            strip: self.memory.take(0),
+            sums: self.memory.take(0),
+            plan: Plan::default(),
+        };
         let mut current = self.queue.take();
         while let Some(task) = current {
             current = self.queue.take();
             self.job.perform(simd, task, current, &mut scratch);
         }
+        self.memory.give(scratch.strip);
+        self.memory.give(scratch.sums);
     }
 }
 

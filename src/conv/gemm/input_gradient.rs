@@ -6,8 +6,7 @@
 
 use super::Engine;
 use super::correlate::{Correlation, Target};
-use super::kernel::KernelView;
-use crate::conv::{self, axis::TapAxis, shared::Shared};
+use crate::conv::{self, Way, Weights, axis::TapAxis, shared::Shared};
 use crate::geometry::{Axis, Geometry};
 use crate::{PaddingMode, Scalar};
 
@@ -38,24 +37,16 @@ fn phases(axis: &Axis) -> impl Iterator<Item = Phase> {
     })
 }
 
-/// Writes `dx`, `[B, I, H, W]`.
-pub fn run<T: Scalar>(engine: &Engine, geometry: &Geometry, weight: &[T], dy: &[T], dx: &mut [T]) {
-    write_phases(engine, geometry, weight, dy, dx);
-    if geometry.spec.mode != PaddingMode::Zeros {
-        add_padding(engine, geometry, weight, dy, dx);
-    }
-}
-
-/// Writes the gradient as if the padding were zeros.
-fn write_phases<T: Scalar>(
-    engine: &Engine,
+/// Writes `dx`, `[B, I, H, W]`, as if the padding were zeros.
+pub fn run<T: Scalar>(
+    engine: &Engine<T>,
     geometry: &Geometry,
-    weight: &[T],
+    weights: &Weights<T>,
     dy: &[T],
     dx: &mut [T],
 ) {
     let Geometry { spec, rows, cols, .. } = geometry;
-    let (group_in, taps) = (spec.group_inputs(), spec.taps());
+    let group_in = spec.group_inputs();
     let row_phases: Vec<_> = phases(rows).collect();
     let col_phases: Vec<_> = phases(cols).collect();
     let all = [rows, cols].map(|axis| axis.stride.min(axis.input));
@@ -64,15 +55,6 @@ fn write_phases<T: Scalar>(
         dx.fill(T::zero());
     }
     let dx = Shared::new(dx);
-    let view = KernelView {
-        data: weight,
-        groups: spec.groups,
-        size: [group_in, spec.group_outputs(), taps],
-        group: spec.group_outputs() * group_in * taps,
-        row_stride: taps,
-        channel_stride: group_in * taps,
-    };
-    let kernel = conv::Weights::new(engine, &view);
     for row_phase in &row_phases {
         for col_phase in &col_phases {
             let col_taps = |row: &usize| {
@@ -92,15 +74,15 @@ fn write_phases<T: Scalar>(
                     step: [rows.stride, cols.stride],
                 },
             };
-            kernel.correlate(engine, &correlation, dy, None, &dx);
+            weights.correlate(engine, spec, Way::Transposed, &correlation, dy, None, &dx);
         }
     }
 }
 
 /// Adds what pixels get through the padding that they continue: for each output pixel near the border
 /// and each tap that reads padding there, `Wᵀ·dy` goes to the pixel that was read.
-fn add_padding<T: Scalar>(
-    engine: &Engine,
+pub fn add_padding<T: Scalar>(
+    engine: &Engine<T>,
     geometry: &Geometry,
     weight: &[T],
     dy: &[T],

@@ -1,8 +1,7 @@
 //! Kernels as the matrix product reads them.
 
-use std::mem::MaybeUninit;
-
 use crate::Scalar;
+use crate::compose::Composer;
 use crate::conv::for_each_chunk;
 use crate::conv::gemm::Engine;
 use crate::conv::simd::{Kernel, MOST_LANES, Simd, transpose};
@@ -18,6 +17,72 @@ pub struct KernelView<'a, T> {
     pub group: usize,
     pub row_stride: usize,
     pub channel_stride: usize,
+}
+
+impl<'a, T> KernelView<'a, T> {
+    /// `data`, `[O, n, taps]`, as it maps the input: rows are output channels.
+    pub fn forward(data: &'a [T], groups: usize, [outputs, inputs, taps]: [usize; 3]) -> Self {
+        Self {
+            data,
+            groups,
+            size: [outputs, inputs, taps],
+            group: outputs * inputs * taps,
+            row_stride: inputs * taps,
+            channel_stride: taps,
+        }
+    }
+
+    /// The same as it maps the gradient of the output: rows are input channels.
+    pub fn transposed(data: &'a [T], groups: usize, [outputs, inputs, taps]: [usize; 3]) -> Self {
+        Self {
+            data,
+            groups,
+            size: [inputs, outputs, taps],
+            group: outputs * inputs * taps,
+            row_stride: taps,
+            channel_stride: inputs * taps,
+        }
+    }
+
+    /// Elements that follow each other in memory from channel to channel.
+    fn run(&self) -> usize {
+        let [_, channels, taps] = self.size;
+        if self.channel_stride == taps { channels * taps } else { taps }
+    }
+}
+
+/// What turns the taps `s` of `W` into those of the composed kernel, where `D` goes by input channel:
+/// `W'[m] = Σ_s D[c, m, s] · W[s]`.
+pub struct Depthwise<T> {
+    /// By group, channel of `D`, `s` and `m`, one element; or, where rows are input channels, by group,
+    /// panel, `s` and `m`, an element for each lane.
+    data: Vec<T>,
+    by_row: bool,
+    taps: usize,
+}
+
+impl<T: Scalar> Depthwise<T> {
+    /// For the view `forward` of `W`, or, `by_row`, for that `transposed`.
+    pub fn new(engine: &Engine<T>, composer: &Composer, d_offset: &[T], by_row: bool) -> Self {
+        let &Composer { groups, group_inputs, taps, d_mul, .. } = composer;
+        let d = composer.depthwise(d_offset);
+        let lanes = if by_row { engine.lanes() } else { 1 };
+        let panels = group_inputs.div_ceil(lanes);
+        let mut data = Vec::with_capacity(groups * panels * d_mul * taps * lanes);
+        for group in 0..groups {
+            for panel in 0..panels {
+                for s in 0..d_mul {
+                    for tap in 0..taps {
+                        data.extend((0..lanes).map(|lane| {
+                            let input = (panel * lanes + lane).min(group_inputs - 1);
+                            d[((group * group_inputs + input) * taps + tap) * d_mul + s]
+                        }));
+                    }
+                }
+            }
+        }
+        Self { data, by_row, taps }
+    }
 }
 
 /// A kernel in the order that the register tile reads it: by group, by panel of as many rows as a
@@ -36,33 +101,33 @@ pub struct PackedKernel<T> {
 const PACKED_PER_ELEMENT: usize = 16;
 
 impl<T: Scalar> PackedKernel<T> {
-    pub fn new(engine: &Engine, view: &KernelView<T>) -> Self {
+    /// Packs a kernel, or the one that `W` and `depthwise` compose.
+    pub fn new(engine: &Engine<T>, view: &KernelView<T>, depthwise: Option<&Depthwise<T>>) -> Self {
         let [rows, channels, taps] = view.size;
-        let lanes = engine.lanes::<T>();
+        let taps = depthwise.map_or(taps, |depthwise| depthwise.taps);
+        let lanes = engine.lanes();
         let panels = rows.div_ceil(lanes);
         let panel_len = taps * channels * lanes;
         let len = view.groups * panels * panel_len;
-        let mut data = Vec::with_capacity(len);
+        let mut data = engine.memory.take(len);
         let threads = engine.threads(len * PACKED_PER_ELEMENT);
-        for_each_chunk(
-            threads,
-            &mut data.spare_capacity_mut()[..len],
-            panel_len,
-            |index, panel| {
-                let panel =
-                    Panel { view, group: index / panels, first: index % panels * lanes, panel };
-                T::dispatch_to(engine.isa, panel);
-            },
-        );
-        // SAFETY: every panel has been written.
-        unsafe { data.set_len(len) };
+        for_each_chunk(threads, &mut data[..len], panel_len, |index, target| {
+            let [group, panel] = [index / panels, index % panels];
+            let panel = Panel { view, depthwise, group, panel, taps, target };
+            T::dispatch_to(engine.isa, panel);
+        });
         Self { data, panels, panel_len, tap_len: channels * lanes }
+    }
+
+    /// Gives back the memory.
+    pub fn into_buffer(self) -> Vec<T> {
+        self.data
     }
 
     /// A group's panels from `panel` on.
     pub fn from_panel(&self, group: usize, panel: usize) -> &[T] {
-        &self.data[(group * self.panels + panel) * self.panel_len..]
-            [..self.panel_len * (self.panels - panel)]
+        let start = (group * self.panels + panel) * self.panel_len;
+        &self.data[start..][..self.panel_len * (self.panels - panel)]
     }
 
     pub fn panels(&self) -> usize {
@@ -81,49 +146,142 @@ impl<T: Scalar> PackedKernel<T> {
 /// One panel to be written.
 struct Panel<'a, T> {
     view: &'a KernelView<'a, T>,
+    depthwise: Option<&'a Depthwise<T>>,
     group: usize,
-    first: usize,
-    panel: &'a mut [MaybeUninit<T>],
+    panel: usize,
+    taps: usize,
+    target: &'a mut [T],
 }
 
 impl<T: Scalar> Kernel<T> for Panel<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd<T>>(self, simd: S) {
-        let Self { view, group, first, panel } = self;
-        let &KernelView { data, size: [rows, channels, taps], row_stride, .. } = view;
-        let rows = S::LANES.min(rows - first);
-        assert!(panel.len() == taps * channels * S::LANES);
-        // Elements of a row that follow each other in memory.
-        let run = if view.channel_stride == taps { channels * taps } else { taps };
+    fn run<S: Simd<T>>(mut self, simd: S) {
+        match self.depthwise {
+            Some(depthwise) if depthwise.by_row => self.compose::<S, true>(simd, depthwise),
+            Some(depthwise) => self.compose::<S, false>(simd, depthwise),
+            None => self.pack(simd),
+        }
+    }
+}
+
+impl<T: Scalar> Panel<'_, T> {
+    #[inline(always)]
+    fn pack<S: Simd<T>>(&mut self, simd: S) {
+        let [_, channels, taps] = self.view.size;
+        let run = self.view.run();
         for from in (0..channels * taps).step_by(run) {
-            let start = group * view.group + first * row_stride + from / taps * view.channel_stride;
-            let source = &data[start..start + (rows - 1) * row_stride + run];
             for at in (0..run).step_by(S::LANES) {
                 let len = S::LANES.min(run - at);
-                let mask = simd.mask(0..len);
-                // The last panel's rows past the last one are copies of that; nothing reads their
-                // sums.
-                let mut square = [simd.zero(); MOST_LANES];
-                for (row, vector) in square[..S::LANES].iter_mut().enumerate() {
-                    let start = row.min(rows - 1) * row_stride + at;
-                    // SAFETY: the mask's lanes are inside `source`.
-                    *vector = unsafe { simd.load_masked(source.as_ptr().add(start), mask) };
-                }
-                transpose::<T, S>(simd, &mut square);
-                let mut step = [(from + at) / taps, (from + at) % taps];
+                let square = self.columns(simd, from / taps, at, len);
+                let [mut channel, mut tap] = [(from + at) / taps, (from + at) % taps];
                 for (index, &vector) in square[..S::LANES].iter().enumerate() {
                     if index < len {
-                        let [channel, tap] = step;
-                        let target =
-                            &mut panel[(tap * channels + channel) * S::LANES..][..S::LANES];
-                        // SAFETY: `target` has LANES elements.
-                        unsafe { simd.store(target.as_mut_ptr().cast(), vector) };
-                        step = if tap + 1 == taps { [channel + 1, 0] } else { [channel, tap + 1] };
+                        self.store(simd, tap, channel, vector);
+                        [channel, tap] =
+                            if tap + 1 == taps { [channel + 1, 0] } else { [channel, tap + 1] };
                     }
                 }
             }
         }
+    }
+
+    #[inline(always)]
+    fn compose<S: Simd<T>, const BY_ROW: bool>(&mut self, simd: S, depthwise: &Depthwise<T>) {
+        let [_, channels, d_mul] = self.view.size;
+        let lanes = if BY_ROW { S::LANES } else { 1 };
+        let slice = d_mul * self.taps * lanes;
+        let per_group = depthwise.data.len() / slice / self.view.groups;
+        let mut w = vec![T::zero(); d_mul * S::LANES];
+        for channel in 0..channels {
+            for at in (0..d_mul).step_by(S::LANES) {
+                let len = S::LANES.min(d_mul - at);
+                let square = self.columns(simd, channel, at, len);
+                for (index, &vector) in square[..S::LANES].iter().enumerate() {
+                    if index < len {
+                        let target = &mut w[(at + index) * S::LANES..][..S::LANES];
+                        // SAFETY: `target` has LANES elements.
+                        unsafe { simd.store(target.as_mut_ptr(), vector) };
+                    }
+                }
+            }
+            let index = self.group * per_group + if BY_ROW { self.panel } else { channel };
+            let d = &depthwise.data[index * slice..][..slice];
+            let mut tap = 0;
+            while tap < self.taps {
+                tap += if tap + 3 <= self.taps {
+                    self.sum::<S, BY_ROW, 3>(simd, &w, d, channel, tap)
+                } else {
+                    self.sum::<S, BY_ROW, 1>(simd, &w, d, channel, tap)
+                };
+            }
+        }
+    }
+
+    /// Writes `Q` taps from `tap` on of a channel of the composed kernel; gives `Q`.
+    #[inline(always)]
+    fn sum<S: Simd<T>, const BY_ROW: bool, const Q: usize>(
+        &mut self,
+        simd: S,
+        w: &[T],
+        d: &[T],
+        channel: usize,
+        tap: usize,
+    ) -> usize {
+        let lanes = if BY_ROW { S::LANES } else { 1 };
+        let mut sums = [simd.zero(); Q];
+        for (w, d) in w.chunks_exact(S::LANES).zip(d.chunks_exact(self.taps * lanes)) {
+            let d = &d[tap * lanes..(tap + Q) * lanes];
+            // SAFETY: `w` has LANES elements, and `d` one or LANES for each of `Q` taps.
+            unsafe {
+                let w = simd.load(w.as_ptr());
+                for (q, sum) in sums.iter_mut().enumerate() {
+                    let d = d.as_ptr().add(q * lanes);
+                    let d = if BY_ROW { simd.load(d) } else { simd.splat(*d) };
+                    // In the order and with the rounding of every composition.
+                    *sum = simd.fma(w, d, *sum);
+                }
+            }
+        }
+        for (q, &sum) in sums.iter().enumerate() {
+            self.store(simd, tap + q, channel, sum);
+        }
+        Q
+    }
+
+    /// The panel's rows side by side at each of `len` elements from `at` on of a channel.
+    #[inline(always)]
+    fn columns<S: Simd<T>>(
+        &self,
+        simd: S,
+        channel: usize,
+        at: usize,
+        len: usize,
+    ) -> [S::Vector; MOST_LANES] {
+        let &KernelView { data, size: [rows, ..], group, row_stride, channel_stride, .. } =
+            self.view;
+        let first = self.panel * S::LANES;
+        let rows = S::LANES.min(rows - first);
+        let start = self.group * group + first * row_stride + channel * channel_stride + at;
+        let source = &data[start..start + (rows - 1) * row_stride + len];
+        let mask = simd.mask(0..len);
+        let mut square = [simd.zero(); MOST_LANES];
+        for (row, vector) in square[..S::LANES].iter_mut().enumerate() {
+            // Rows past the last are copies of that; nothing reads their sums.
+            let start = row.min(rows - 1) * row_stride;
+            // SAFETY: the mask's lanes are inside `source`.
+            *vector = unsafe { simd.load_masked(source.as_ptr().add(start), mask) };
+        }
+        transpose::<T, S>(simd, &mut square);
+        square
+    }
+
+    #[inline(always)]
+    fn store<S: Simd<T>>(&mut self, simd: S, tap: usize, channel: usize, vector: S::Vector) {
+        let channels = self.view.size[1];
+        let target = &mut self.target[(tap * channels + channel) * S::LANES..][..S::LANES];
+        // SAFETY: `target` has LANES elements.
+        unsafe { simd.store(target.as_mut_ptr(), vector) };
     }
 }

@@ -18,6 +18,7 @@ use crate::conv::queue::{self, Queue};
 use crate::conv::shared::Shared;
 use crate::conv::simd::{Kernel, MOST_LANES, Simd, transpose};
 use crate::geometry::Geometry;
+use crate::memory::Memory;
 
 /// One piece of work: it owns some input channels `i` of some panels of output channels of a group.
 struct Task {
@@ -39,27 +40,27 @@ struct Job<'a, T> {
 }
 
 /// Writes `dw`, `[O, n, M, N]`.
-pub fn run<T: Scalar>(engine: &Engine, geometry: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
+pub fn run<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
     let spec = &geometry.spec;
     let rows = TapAxis::forward(&geometry.rows, spec.mode);
     let cols = TapAxis::forward(&geometry.cols, spec.mode);
-    let source = Source::new(&rows, &cols, spec.in_channels, engine.most_rows::<T>());
+    let source = Source::new(&rows, &cols, spec.in_channels, engine.most_rows());
     let threads = engine.threads(geometry.maccs());
     // The blocks, which sums depend on, are the same for any number of threads.
-    let [inputs, _] = most_channels(engine, geometry, engine.lanes::<T>());
+    let [inputs, _] = most_channels(engine, geometry, engine.lanes());
     let blocks = engine.blocking.blocks(&source, geometry.batch, inputs);
-    let tasks = tasks(engine, geometry, [engine.most_rows::<T>(), engine.lanes::<T>()], threads);
+    let tasks = tasks(engine, geometry, [engine.most_rows(), engine.lanes()], threads);
     let kernel_cols = cols.offsets.len();
-    let few = 2 * spec.group_inputs() <= engine.most_rows::<T>() && !source.crossing;
+    let few = 2 * spec.group_inputs() <= engine.most_rows() && !source.crossing;
     let columns = if few { kernel_cols } else { 1 };
     let job = Job { geometry, source, columns, blocks, x, dy, dw: Shared::new(dw) };
     queue::share(threads, &tasks, |queue| {
-        T::dispatch_to(engine.isa, Worker { job: &job, queue });
+        T::dispatch_to(engine.isa, Worker { job: &job, queue, memory: engine.memory });
     });
 }
 
 /// Most input channels and panels of output channels of a task, so that its sums stay in L2.
-fn most_channels(engine: &Engine, geometry: &Geometry, lanes: usize) -> [usize; 2] {
+fn most_channels<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, lanes: usize) -> [usize; 2] {
     let (blocking, spec) = (&engine.blocking, &geometry.spec);
     let panels = spec.group_outputs().div_ceil(lanes).min(blocking.gradient_panels);
     let inputs = blocking.gradient / (spec.taps() * panels * lanes);
@@ -67,8 +68,8 @@ fn most_channels(engine: &Engine, geometry: &Geometry, lanes: usize) -> [usize; 
 }
 
 /// Cuts the channels, so that there is work for every thread.
-fn tasks(
-    engine: &Engine,
+fn tasks<T: Scalar>(
+    engine: &Engine<T>,
     geometry: &Geometry,
     [rows, lanes]: [usize; 2],
     threads: usize,
@@ -101,6 +102,7 @@ fn tasks(
 
 /// A thread's share of the work.
 struct Worker<'a, T> {
+    memory: &'a Memory<T>,
     job: &'a Job<'a, T>,
     queue: &'a Queue<'a, Task>,
 }
@@ -123,16 +125,19 @@ impl<T: Scalar> Kernel<T> for Worker<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
+        let memory = self.memory;
         let mut scratch = Scratch {
-            strip: Vec::new(),
-            x: Vec::new(),
-            dy: Vec::new(),
-            sums: Vec::new(),
+            strip: memory.take(0),
+            x: memory.take(0),
+            dy: memory.take(0),
+            sums: memory.take(0),
             stretches: Vec::new(),
         };
         while let Some(task) = self.queue.take() {
             self.job.perform(simd, task, &mut scratch);
         }
+        let Scratch { strip, x, dy, sums, .. } = scratch;
+        [strip, x, dy, sums].into_iter().for_each(|buffer| memory.give(buffer));
     }
 }
 

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use crate::Scalar;
 use crate::conv::simd::{Isa, Kernel, Simd};
+use crate::memory::Memory;
 use strip::{Block, Source};
 
 /// The sizes that a product is cut into. Any give right results; tests set tiny ones.
@@ -64,30 +65,31 @@ impl Blocking {
     }
 }
 
-/// An instruction set and the sizes to use with it.
+/// An instruction set, the sizes to use with it and the buffers to work in.
 #[derive(Debug, Clone, Copy)]
-pub struct Engine {
+pub struct Engine<'m, T> {
     pub isa: Isa,
     pub blocking: Blocking,
+    pub memory: &'m Memory<T>,
 }
 
-impl Engine {
+impl<'m, T: Scalar> Engine<'m, T> {
     /// The best of this machine.
-    pub fn new() -> Self {
-        Self { isa: Isa::active(), blocking: Blocking::default() }
+    pub fn new(memory: &'m Memory<T>) -> Self {
+        Self { isa: Isa::active(), blocking: Blocking::default(), memory }
     }
 
     /// Lanes of a register.
-    pub fn lanes<T: Scalar>(&self) -> usize {
-        self.tile_size::<T>().1
+    pub fn lanes(&self) -> usize {
+        self.tile_size().1
     }
 
     /// Most rows of a register tile.
-    pub fn most_rows<T: Scalar>(&self) -> usize {
-        self.tile_size::<T>().0
+    pub fn most_rows(&self) -> usize {
+        self.tile_size().0
     }
 
-    fn tile_size<T: Scalar>(&self) -> (usize, usize) {
+    fn tile_size(&self) -> (usize, usize) {
         struct TileSize;
         impl<T: Copy> Kernel<T> for TileSize {
             type Output = (usize, usize);

@@ -7,7 +7,7 @@
 
 use crate::conv::for_each_chunk;
 use crate::conv::gemm::Engine;
-use crate::conv::simd::{Kernel, Simd};
+use crate::conv::simd::{Kernel, Simd, load_part, store_part};
 use crate::geometry::Spec;
 use crate::{Pairing, Scalar};
 
@@ -56,19 +56,6 @@ impl Composer {
         }
     }
 
-    /// The inverse of [`Composer::channels`]: the `i`, and the first and the step of the `r` output
-    /// channels `o`, with `c(o, i) = channel`.
-    fn paired_with(&self, channel: usize) -> [usize; 3] {
-        let (group, input) = match self.pairing {
-            Pairing::TensorFlow => (channel % self.groups, channel / self.groups),
-            _ => (channel / self.group_inputs, channel % self.group_inputs),
-        };
-        match self.pairing {
-            Pairing::PyTorch => [input, group, self.groups],
-            _ => [input, group * self.group_outputs, 1],
-        }
-    }
-
     /// `E[m, s]`: the identity, repeated as often as it fits into `S`; the same for every channel.
     pub fn identity<T: Scalar>(&self, tap: usize, s: usize) -> T {
         let repeated = self.taps * (self.d_mul / self.taps);
@@ -80,8 +67,9 @@ impl Composer {
         let mut d = d_offset.to_vec();
         for channel in d.chunks_exact_mut(self.taps * self.d_mul) {
             for (tap, row) in channel.chunks_exact_mut(self.d_mul).enumerate() {
-                for (s, value) in row.iter_mut().enumerate() {
-                    *value += self.identity::<T>(tap, s);
+                // `E` is one where s ≡ tap modulo MN, in whole repetitions.
+                for value in row[tap..].iter_mut().step_by(self.taps).take(self.d_mul / self.taps) {
+                    *value += T::one();
                 }
             }
         }
@@ -120,32 +108,46 @@ impl Composer {
     }
 
     /// Writes the adjoint at `dweight`, `[O, n, MN]`: `dw`, `[O, n, S]`, and `dd_offset`,
-    /// `[I, MN, S]`.
+    /// `[I, MN, S]`. If no `dweight` is given, `dw` holds it, `S` being `MN`.
     pub fn adjoint<T: Scalar>(
         &self,
         engine: &Engine<T>,
         d_offset: &[T],
         w: &[T],
-        dweight: &[T],
+        dweight: Option<&[T]>,
         dw: &mut [T],
         dd_offset: &mut [T],
     ) {
-        let (taps, d_mul) = (self.taps, self.d_mul);
+        let &Self { taps, d_mul, group_inputs, pairing, groups, .. } = self;
         let width = d_mul.next_multiple_of(LANES);
-        let d = self.depthwise(d_offset);
-        let mut padded = vec![T::zero(); d.len() / d_mul * width];
-        for (row, target) in d.chunks_exact(d_mul).zip(padded.chunks_exact_mut(width)) {
-            target[..d_mul].copy_from_slice(row);
+        // As many channels of D as have their sums in L1 together, and neighbours in W.
+        let block = match pairing {
+            Pairing::TensorFlow if groups > 1 => 1,
+            _ => (SUMS_IN_L1 / (taps * width)).clamp(1, 16).min(group_inputs),
+        };
+        let group_len = group_inputs * taps * d_mul;
+        let blocks = dd_offset
+            .chunks_mut(group_len)
+            .flat_map(|group| group.chunks_mut(block * taps * d_mul));
+        let mut tasks: Vec<_> =
+            blocks.map(|dd_offset| Adjoint { first: 0, rows: Vec::new(), dd_offset }).collect();
+        let blocks_of_group = group_inputs.div_ceil(block);
+        for (output, dw) in dw.chunks_exact_mut(group_inputs * d_mul).enumerate() {
+            let [first, step] = self.first_channel(output);
+            for (index, dw) in dw.chunks_mut(block * d_mul).enumerate() {
+                let input = index * block;
+                let channel = first + input * step;
+                let block_of_group = channel % group_inputs / block;
+                let task = &mut tasks[channel / group_inputs * blocks_of_group + block_of_group];
+                task.first = channel;
+                task.rows.push((output * group_inputs + input, dw));
+            }
         }
-        self.row_products(engine, [taps, d_mul], width, &padded, dweight, dw);
-        let len = taps * d_mul;
-        // As many channels as have their sums in L1 together, and neighbours in W.
-        let block = (SUMS_IN_L1 / (taps * width)).clamp(1, 16);
-        let threads = engine.threads(self.maccs());
-        for_each_chunk(threads, dd_offset, block * len, |index, dd_offset| {
-            let product =
-                OuterProduct { composer: self, first: index * block, w, dweight, dd_offset };
-            T::dispatch_to(engine.isa, product);
+        let threads = engine.threads(2 * self.maccs());
+        let stretch = tasks.len().div_ceil(8 * threads);
+        for_each_chunk(threads, &mut tasks, stretch, |_, tasks| {
+            let adjoints = Adjoints { composer: self, d_offset, w, dweight, tasks };
+            T::dispatch_to(engine.isa, adjoints);
         });
     }
 
@@ -262,50 +264,105 @@ impl<T: Scalar> RowProducts<'_, T> {
     }
 }
 
-/// For a few channels of `D` from `first` on: `dd_offset[m, s] = Σ_(o,i) dweight[o, i, m] · w[o, i, s]`.
-struct OuterProduct<'a, T> {
-    composer: &'a Composer,
+/// A few channels of `D` next to each other and the `W[o, i]` paired with them.
+struct Adjoint<'g, T> {
+    /// The first channel.
     first: usize,
-    w: &'a [T],
-    dweight: &'a [T],
-    dd_offset: &'a mut [T],
+    /// By output channel, where in `[O, n]` the first of the channels is, and their part of `dw`.
+    rows: Vec<(usize, &'g mut [T])>,
+    dd_offset: &'g mut [T],
 }
 
-impl<T: Scalar> Kernel<T> for OuterProduct<'_, T> {
+/// `dw[o, i, s] = Σ_m D[c, m, s] · dweight[o, i, m]` and
+/// `dd_offset[c, m, s] = Σ_(o,i) dweight[o, i, m] · w[o, i, s]`, in one pass.
+struct Adjoints<'a, 'g, T> {
+    composer: &'a Composer,
+    d_offset: &'a [T],
+    w: &'a [T],
+    dweight: Option<&'a [T]>,
+    tasks: &'a mut [Adjoint<'g, T>],
+}
+
+impl<T: Scalar> Kernel<T> for Adjoints<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd<T>>(self, simd: S) {
-        let Composer { taps, d_mul, group_inputs, group_outputs, .. } = *self.composer;
+    fn run<S: Simd<T>>(mut self, simd: S) {
+        let Composer { taps, d_mul, .. } = *self.composer;
         let width = d_mul.next_multiple_of(LANES);
-        let channels = self.dd_offset.len() / (taps * d_mul);
-        let pairs = (self.first..self.first + channels).map(|c| self.composer.paired_with(c));
-        let pairs: Vec<_> = pairs.collect();
-        let mut sums = vec![T::zero(); channels * taps * width];
-        for index in 0..group_outputs {
-            for (sums, [input, first, step]) in sums.chunks_exact_mut(taps * width).zip(&pairs) {
-                let row = (first + index * step) * group_inputs + input;
-                let dweight = &self.dweight[row * taps..][..taps];
-                for block in (0..d_mul).step_by(LANES) {
-                    // All lanes, where there are as many; the sums of the last ones aren't kept.
-                    let w = &self.w[row * d_mul + block..];
-                    let w = w.first_chunk().copied().unwrap_or_else(|| {
-                        let mut padded = [T::zero(); LANES];
-                        padded.iter_mut().zip(w).for_each(|(to, &from)| *to = from);
-                        padded
-                    });
-                    for (sums, &dweight) in sums.chunks_exact_mut(width).zip(dweight) {
-                        let sums = &mut sums[block..block + LANES];
-                        for (sum, &w) in sums.iter_mut().zip(&w) {
-                            *sum = simd.fma_scalar(dweight, w, *sum);
-                        }
-                    }
-                }
+        let (mut d, mut sums) = (Vec::new(), Vec::new());
+        let mut gradients = vec![T::zero(); 4 * taps];
+        for Adjoint { first, rows, dd_offset } in std::mem::take(&mut self.tasks) {
+            let offset = &self.d_offset[*first * taps * d_mul..][..dd_offset.len()];
+            let channels = offset.len() / (taps * d_mul);
+            d.resize(channels * taps * width, T::zero());
+            for (row, target) in
+                self.composer.depthwise(offset).chunks_exact(d_mul).zip(d.chunks_exact_mut(width))
+            {
+                target[..d_mul].copy_from_slice(row);
+            }
+            sums.clear();
+            sums.resize(d.len(), T::zero());
+            let mut quads = rows.chunks_exact_mut(4);
+            for quad in &mut quads {
+                self.add::<S, 4>(simd, quad, &d, &mut gradients, &mut sums);
+            }
+            for row in quads.into_remainder() {
+                let row = std::slice::from_mut(row);
+                self.add::<S, 1>(simd, row, &d, &mut gradients, &mut sums);
+            }
+            let targets = dd_offset.chunks_exact_mut(d_mul);
+            for (target, sums) in targets.zip(sums.chunks_exact(width)) {
+                target.copy_from_slice(&sums[..d_mul]);
             }
         }
-        let rows = self.dd_offset.chunks_exact_mut(d_mul);
-        for (row, sums) in rows.zip(sums.chunks_exact(width)) {
-            row.copy_from_slice(&sums[..d_mul]);
+    }
+}
+
+impl<T: Scalar> Adjoints<'_, '_, T> {
+    /// Writes `Q` output channels' part of `dw`, and adds theirs to `sums`, `[channels, MN, width]`.
+    #[inline(always)]
+    fn add<S: Simd<T>, const Q: usize>(
+        &self,
+        simd: S,
+        rows: &mut [(usize, &mut [T])],
+        d: &[T],
+        gradients: &mut [T],
+        sums: &mut [T],
+    ) {
+        let &Self { composer: &Composer { taps, d_mul, .. }, w, dweight, .. } = self;
+        let width = d_mul.next_multiple_of(LANES);
+        let slices = sums.chunks_exact_mut(taps * width).zip(d.chunks_exact(taps * width));
+        for (channel, (sums, d)) in slices.enumerate() {
+            for ((row, dw), gradients) in rows.iter().zip(gradients.chunks_exact_mut(taps)) {
+                gradients.copy_from_slice(match dweight {
+                    Some(dweight) => &dweight[(row + channel) * taps..][..taps],
+                    None => &dw[channel * taps..][..taps],
+                });
+            }
+            let gradients = &gradients[..Q * taps];
+            for start in (0..d_mul).step_by(S::LANES) {
+                let len = S::LANES.min(d_mul - start);
+                let mut row_w = [simd.zero(); Q];
+                for (w_row, (row, _)) in row_w.iter_mut().zip(&*rows) {
+                    *w_row = load_part(simd, &w[(row + channel) * d_mul + start..][..len]);
+                }
+                let mut row_dw = [simd.zero(); Q];
+                let d = d[start..].chunks(width);
+                for (tap, (sums, d)) in sums[start..].chunks_mut(width).zip(d).enumerate() {
+                    let d = load_part(simd, &d[..S::LANES]);
+                    let mut sum = load_part(simd, &sums[..S::LANES]);
+                    for q in 0..Q {
+                        let gradient = simd.splat(gradients[q * taps + tap]);
+                        row_dw[q] = simd.fma(gradient, d, row_dw[q]);
+                        sum = simd.fma(gradient, row_w[q], sum);
+                    }
+                    store_part(simd, &mut sums[..S::LANES], sum);
+                }
+                for (&vector, (_, dw)) in row_dw.iter().zip(&mut *rows) {
+                    store_part(simd, &mut dw[channel * d_mul + start..][..len], vector);
+                }
+            }
         }
     }
 }

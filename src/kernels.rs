@@ -69,11 +69,12 @@ pub trait Kernels: Sized {
     /// Writes the composed kernel.
     fn compose(memory: &Memory<Self>, factors: Factors<Self>, weight: &mut [Self]);
 
-    /// Writes the gradients of `W` and of the offset of `D` for that of the composed kernel.
+    /// Writes the gradients of `W` and of the offset of `D` for that of the composed kernel, which `dw`
+    /// holds if it isn't given.
     fn compose_gradients(
         memory: &Memory<Self>,
         factors: Factors<Self>,
-        dweight: &[Self],
+        dweight: Option<&[Self]>,
         dw: &mut [Self],
         dd_offset: &mut [Self],
     );
@@ -199,7 +200,7 @@ macro_rules! kernels {
             fn compose_gradients(
                 memory: &Memory<Self>,
                 Factors { composer, d_offset, w }: Factors<Self>,
-                dweight: &[Self],
+                dweight: Option<&[Self]>,
                 dw: &mut [Self],
                 dd_offset: &mut [Self],
             ) {

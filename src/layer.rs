@@ -463,11 +463,18 @@ impl<T: Scalar> DoConv2d<T> {
         }
         fill(gradients.w, |dw| match (kernel, gradients.d_offset) {
             (Source::Composed(factors), Some(dd_offset)) => {
-                let len = w.len() / self.composer.d_mul * self.composer.taps;
+                let Composer { taps, d_mul, .. } = self.composer;
+                if taps == d_mul {
+                    T::kernel_gradient(memory, geometry, x, dy, dw);
+                    return fill(dd_offset, |dd_offset| {
+                        T::compose_gradients(memory, factors, None, dw, dd_offset);
+                    });
+                }
+                let len = w.len() / d_mul * taps;
                 let mut dweight = memory.take(len);
                 T::kernel_gradient(memory, geometry, x, dy, &mut dweight[..len]);
                 fill(dd_offset, |dd_offset| {
-                    T::compose_gradients(memory, factors, &dweight[..len], dw, dd_offset);
+                    T::compose_gradients(memory, factors, Some(&dweight[..len]), dw, dd_offset);
                 });
                 memory.give(dweight);
             }

@@ -98,10 +98,11 @@ impl<T: Scalar> Channels<T> for Features<'_, T> {
         let (lines, line_len) = self.source.lines(block);
         let kernel_cols = self.source.cols.offsets.len();
         let mut patch = Vec::new();
+        let x = &self.x[block.image * self.source.channels * self.plane..];
         let inputs = channels.start / d_mul..channels.end / d_mul;
         let len = features.channel_len;
         for (input, target) in inputs.zip(target.chunks_exact_mut(d_mul * len)) {
-            pixels.fill(simd, self.x, self.plane, input..input + 1, &mut patch);
+            pixels.fill(simd, x, self.plane, input..input + 1, &mut patch);
             let d = &self.d[input * taps * d_mul..][..taps * d_mul];
             for line in 0..lines {
                 let mut reads = Vec::with_capacity(taps);

@@ -323,6 +323,24 @@ impl<T: Scalar> DoConv2d<T> {
         Ok((y, saved))
     }
 
+    /// As [`DoConv2d::forward_into`], and gives what [`DoConv2d::backward`] needs: with
+    /// [`DoConv2d::backward_into`], a step of training that allocates no images.
+    ///
+    /// # Errors
+    /// As [`DoConv2d::forward_into`].
+    pub fn forward_train_into<'x, D: Dimension, E: Dimension>(
+        &self,
+        x: &'x ArrayRef<T, D>,
+        y: &mut ArrayRef<T, E>,
+    ) -> Result<Saved<'x, T>> {
+        const OPERATION: &str = "DoConv2d::forward_train_into";
+        let (x, geometry) = self.resolve(OPERATION, x)?;
+        let y: ArrayViewMut4<T> = array::view_mut(OPERATION, "y", y)?;
+        expect_shape(OPERATION, "y", &geometry.output_shape(), y.shape())?;
+        self.apply(&geometry, &x, y);
+        Ok(Saved { x, geometry, revision: self.revision.clone() })
+    }
+
     /// The gradients of `Σ dy·y` for a state saved by [`DoConv2d::forward_train`] and `dy`,
     /// `[B, O, OH, OW]` with any strides.
     ///

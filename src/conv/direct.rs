@@ -168,7 +168,7 @@ impl<T: Scalar> Job<'_, T> {
         if let Some(given) = self.bias {
             bias.copy_from_slice(&given[task.group * R..][..R]);
         }
-        let Block { lines, cols } = &self.blocks[task.block];
+        let Block { lines, cols, .. } = &self.blocks[task.block];
         let sums = Sums {
             strip,
             data,

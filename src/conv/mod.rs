@@ -33,8 +33,8 @@ use shared::Shared;
 /// A kernel in the form of the path that suits its channels.
 #[derive(Debug)]
 pub(crate) enum Weights<'a, T> {
-    /// As it is, `[O, n, M, N]`.
-    Direct(&'a [T]),
+    /// As it is.
+    Direct(KernelView<'a, T>),
     Packed(PackedKernel<T>),
     /// As [`Weights::Packed`], kept elsewhere.
     Kept(&'a PackedKernel<T>),
@@ -82,7 +82,7 @@ impl<'a, T: Scalar> Weights<'a, T> {
     /// Of the kernel `weight`, `[O, n, M, N]`.
     pub(crate) fn new(engine: &Engine<T>, spec: &Spec, way: Way, weight: &'a [T]) -> Self {
         match way.is_direct(spec) {
-            true => Self::Direct(weight),
+            true => Self::Direct(way.view(spec, weight, spec.taps())),
             false => Self::Packed(way.pack(engine, spec, weight)),
         }
     }
@@ -112,8 +112,6 @@ impl<'a, T: Scalar> Weights<'a, T> {
     fn correlate(
         &self,
         engine: &Engine<T>,
-        spec: &Spec,
-        way: Way,
         correlation: &Correlation,
         x: &[T],
         bias: Option<&[T]>,
@@ -122,14 +120,12 @@ impl<'a, T: Scalar> Weights<'a, T> {
         let flat = correlation.flattened();
         let correlation = flat.as_ref().unwrap_or(correlation);
         match self {
-            Self::Direct(weight) => {
-                let view = way.view(spec, weight, spec.taps());
-                direct::correlate(engine, correlation, &view, x, bias, y);
-            }
+            Self::Direct(view) => direct::correlate(engine, correlation, view, x, bias, y),
             Self::Packed(kernel) | &Self::Kept(kernel) => {
                 let Correlation { rows, cols, taps, group_channels, .. } = correlation;
                 let depths = engine.blocking.depths(group_channels[0], taps.len());
-                let x = Images { x, plane: rows.input * cols.input };
+                let channels = correlation.groups * group_channels[0];
+                let x = Images { x, channels, plane: rows.input * cols.input };
                 gemm::correlate::run(engine, correlation, depths, kernel, &x, bias, y);
             }
         }
@@ -163,7 +159,7 @@ pub(crate) fn forward<T: Scalar>(
             step: [1, 1],
         },
     };
-    weights.correlate(engine, spec, Way::Forward, &correlation, x, bias, &Shared::new(y));
+    weights.correlate(engine, &correlation, x, bias, &Shared::new(y));
 }
 
 /// Writes the gradient of `x` as if padding were zeros, for weights the other way.

@@ -90,6 +90,7 @@ pub trait Channels<T: Scalar>: Sync {
 /// Channels of images, `[B, channels, plane]`.
 pub struct Images<'a, T> {
     pub x: &'a [T],
+    pub channels: usize,
     pub plane: usize,
 }
 
@@ -98,18 +99,22 @@ impl<T: Scalar> Channels<T> for Images<'_, T> {
     fn fill<S: Simd<T>>(
         &self,
         simd: S,
-        _: &Block,
+        block: &Block,
         strip: &Strip<S::Mask, S::EvenMask>,
         channels: Range<usize>,
         target: &mut Vec<T>,
     ) {
-        strip.fill(simd, self.x, self.plane, channels, target);
+        let x = &self.x[block.image * self.channels * self.plane..];
+        strip.fill(simd, x, self.plane, channels, target);
     }
 
     fn images(&self) -> Option<&Images<'_, T>> {
         Some(self)
     }
 }
+
+/// Plans that a thread keeps.
+const MOST_PLANS: usize = 32;
 
 /// One piece of work: it owns its pixels of its output channels.
 struct Task {
@@ -194,10 +199,11 @@ struct Worker<'a, T, X> {
 }
 
 /// Buffers of one thread.
-struct Scratch<T> {
+struct Scratch<T, M, E> {
     strip: Vec<T>,
     sums: Vec<T>,
-    plan: Plan,
+    /// Of the blocks that came first; others are often like them.
+    plans: Vec<(Block, Strip<M, E>, Plan)>,
 }
 
 impl<T: Scalar, X: Channels<T>> Kernel<T> for Worker<'_, T, X> {
@@ -205,11 +211,8 @@ impl<T: Scalar, X: Channels<T>> Kernel<T> for Worker<'_, T, X> {
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let mut scratch = Scratch {
-            strip: self.memory.take(0),
-            sums: self.memory.take(0),
-            plan: Plan::default(),
-        };
+        let mut scratch =
+            Scratch { strip: self.memory.take(0), sums: self.memory.take(0), plans: Vec::new() };
         let mut current = self.queue.take();
         while let Some(task) = current {
             current = self.queue.take();
@@ -227,14 +230,20 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
         simd: S,
         task: &Task,
         next: Option<&Task>,
-        scratch: &mut Scratch<T>,
+        scratch: &mut Scratch<T, S::Mask, S::EvenMask>,
     ) {
         let Task { group, block, panels } = task;
-        let [sources, targets] = self.correlation.group_channels;
-        let strip = Strip::new(simd, &self.layout.source, block);
-        let Scratch { strip: strip_data, sums, plan } = scratch;
-        plan.set(&self.layout, block, &strip);
-        let Plan { pieces, parts, stretches } = plan;
+        let [sources, _] = self.correlation.group_channels;
+        let Scratch { strip: strip_data, sums, plans } = scratch;
+        let like = plans.iter().position(|(known, ..)| known.is_like(block));
+        let index = like.unwrap_or_else(|| {
+            let strip = Strip::new(simd, &self.layout.source, block);
+            let plan = Plan::new(&self.layout, block, &strip);
+            plans.truncate(MOST_PLANS - 1);
+            plans.push((block.clone(), strip, plan));
+            plans.len() - 1
+        });
+        let (_, strip, Plan { pieces, parts, stretches }) = &plans[index];
         let most = pieces.iter().map(|piece| piece.pixels).max().unwrap_or(1);
         let vectors = S::tile_vectors(most);
         let pixels = block.pixels();
@@ -249,22 +258,22 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
         };
         let tiles = pieces.len() * panels.len().div_ceil(vectors);
         for (index, depth) in self.depths.iter().enumerate() {
-            self.x.fill(simd, block, &strip, channels(*group, depth), strip_data);
+            self.x.fill(simd, block, strip, channels(*group, depth), strip_data);
             // Meanwhile, what will be copied after this comes near.
-            let (task, depth_after) = match self.depths.get(index + 1) {
+            let (after, depth_after) = match self.depths.get(index + 1) {
                 Some(depth) => (Some(task), depth),
                 None => (next, &self.depths[0]),
             };
-            let mut ahead = task.and_then(|task| {
+            let mut ahead = after.and_then(|task| {
                 let first = channels(task.group, depth_after).start;
                 self.x.images().map(|images| self.ahead(images, &task.block, first, tiles))
             });
             let (first, last) = (depth.start == 0, depth.end == sources);
             for start in panels.clone().step_by(vectors) {
                 let vectors = vectors.min(panels.end - start);
-                let b = &self.kernel.from_panel(*group, start)[depth.start * S::LANES..];
+                let b = &self.kernel.panels_from(*group, start)[depth.start * S::LANES..];
                 assert!(b.len() + depth.start * S::LANES >= vectors * panel_len);
-                for piece in &*pieces {
+                for piece in pieces {
                     let before = (start - panels.start) * pixels + vectors * piece.before;
                     let sums = &mut sums[before * S::LANES..];
                     assert!(sums.len() >= piece.pixels * vectors * S::LANES);
@@ -292,8 +301,7 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
                         unsafe { simd.tile(part.pixels.len(), vectors, &operands, out) };
                     }
                     if last {
-                        let channels = start * S::LANES..targets.min((start + vectors) * S::LANES);
-                        self.write(simd, sums, vectors, *group, channels, piece);
+                        self.write(simd, sums, task, start..start + vectors, piece);
                     }
                 }
             }
@@ -309,7 +317,8 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
         channel: usize,
         tiles: usize,
     ) -> impl Iterator<Item = Ahead<T>> + use<T, X> {
-        let (data, plane) = (images.x.as_ptr(), images.plane);
+        let plane = images.plane;
+        let data = images.x.as_ptr().wrapping_add(block.image * images.channels * plane);
         let regions = regions(&self.layout.source, block);
         // A region may start and end in the middle of a line.
         let lines = |region: &Range<usize>| region.len() / Ahead::<T>::LINE + 2;
@@ -325,17 +334,18 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
         })
     }
 
-    /// Writes the sums of a piece, `[pixels, vectors]`, with the bias to its channels of a group.
+    /// Writes the sums of a piece, `[pixels, panels]`, and the bias to the channels of those panels.
     #[inline(always)]
     fn write<S: Simd<T>>(
         &self,
         simd: S,
         sums: &[T],
-        vectors: usize,
-        group: usize,
-        channels: Range<usize>,
+        task: &Task,
+        panels: Range<usize>,
         piece: &Piece,
     ) {
+        let &Task { group, block: Block { image, .. }, .. } = task;
+        let vectors = panels.len();
         let Correlation { rows, cols, target, groups, group_channels, .. } = self.correlation;
         let ([height, width], step) = (target.plane, target.step[1]);
         let plane = height * width;
@@ -345,8 +355,9 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
             ([1, 1], true) => [1, plane],
             _ => [rows.output, cols.output],
         };
-        for (vector, first) in channels.clone().step_by(S::LANES).enumerate() {
-            let count = S::LANES.min(channels.end - first);
+        for (vector, panel) in panels.enumerate() {
+            let first = panel * S::LANES;
+            let count = S::LANES.min(group_channels[1] - first);
             let channel = group * group_channels[1] + first;
             let bias = match self.bias {
                 // SAFETY: the mask has a lane for each of the channels.
@@ -369,7 +380,7 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
                     };
                 }
                 transpose::<T, S>(simd, &mut square);
-                let start = piece.first + from;
+                let start = image * rows.output * cols.output + piece.first + from;
                 for run in runs(start..start + pixels, lines[0], lines[1]) {
                     let row = target.origin[0] + run.row * target.step[0];
                     let at = (run.image * all_channels + channel) * plane

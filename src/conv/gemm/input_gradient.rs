@@ -6,7 +6,7 @@
 
 use super::Engine;
 use super::correlate::{Correlation, Target};
-use crate::conv::{self, Way, Weights, axis::TapAxis, shared::Shared};
+use crate::conv::{self, Weights, axis::TapAxis, shared::Shared};
 use crate::geometry::{Axis, Geometry};
 use crate::{PaddingMode, Scalar};
 
@@ -74,7 +74,7 @@ pub fn run<T: Scalar>(
                     step: [rows.stride, cols.stride],
                 },
             };
-            weights.correlate(engine, spec, Way::Transposed, &correlation, dy, None, &dx);
+            weights.correlate(engine, &correlation, dy, None, &dx);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::conv::simd::{Kernel, MOST_LANES, Simd, transpose};
 
 /// A kernel seen as one matrix for each group: element `(row, (channel, tap))` of group `g` is
 /// `data[g·group + row·row_stride + channel·channel_stride + tap]`.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct KernelView<'a, T> {
     pub data: &'a [T],
     pub groups: usize,
@@ -125,7 +125,7 @@ impl<T: Scalar> PackedKernel<T> {
     }
 
     /// A group's panels from `panel` on.
-    pub fn from_panel(&self, group: usize, panel: usize) -> &[T] {
+    pub fn panels_from(&self, group: usize, panel: usize) -> &[T] {
         let start = (group * self.panels + panel) * self.panel_len;
         &self.data[start..][..self.panel_len * (self.panels - panel)]
     }

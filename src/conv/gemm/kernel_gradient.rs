@@ -147,8 +147,14 @@ impl<T: Scalar> Job<'_, T> {
         let (inputs, width) = (task.inputs.len(), task.panels.len() * S::LANES);
         let taps = self.source.taps();
         reserve(&mut scratch.sums, taps * inputs * width);
+        let mut last: Option<(&Block, Strip<_, _>)> = None;
         for (index, block) in self.blocks.iter().enumerate() {
-            self.add_block(simd, task, block, index > 0, scratch);
+            let (known, strip) = match last.take() {
+                Some((known, strip)) if known.is_like(block) => (known, strip),
+                _ => (block, Strip::new(simd, &self.source, block)),
+            };
+            self.add_block(simd, task, block, &strip, index > 0, scratch);
+            last = Some((known, strip));
         }
         self.write(simd, task, &scratch.sums);
     }
@@ -160,12 +166,12 @@ impl<T: Scalar> Job<'_, T> {
         simd: S,
         task: &Task,
         block: &Block,
+        strip: &Strip<S::Mask, S::EvenMask>,
         add: bool,
         scratch: &mut Scratch<T>,
     ) {
         let Scratch { strip: strip_data, x, dy, sums, stretches } = scratch;
         let Source { rows, cols, crossing, .. } = self.source;
-        let strip = Strip::new(simd, &self.source, block);
         let panel_rows = S::MR.next_multiple_of(S::LANES);
         // An input channel, or one and a kernel column.
         let channels = task.inputs.len() * self.columns;
@@ -175,7 +181,7 @@ impl<T: Scalar> Job<'_, T> {
         let (lines, line_len) = self.source.lines(block);
         let positions = if folded { strip.rows() * line_len } else { strip.channel_len };
         reserve(x, panels * positions * panel_rows + MOST_LANES * panel_rows);
-        self.fill_strip(simd, task, &strip, strip_data);
+        self.fill_strip(simd, task, block.image, strip, strip_data);
         for (panel, channels) in cut(channels, panels).enumerate() {
             let x = &mut x[panel * positions * panel_rows..];
             if !folded {
@@ -252,13 +258,15 @@ impl<T: Scalar> Job<'_, T> {
         &self,
         simd: S,
         task: &Task,
+        image: usize,
         strip: &Strip<S::Mask, S::EvenMask>,
         data: &mut Vec<T>,
     ) {
         let plane = self.geometry.input_pixels();
         let first = task.group * self.geometry.spec.group_inputs();
         let channels = first + task.inputs.start..first + task.inputs.end;
-        strip.fill(simd, self.x, plane, channels, data);
+        let x = &self.x[image * self.source.channels * plane..];
+        strip.fill(simd, x, plane, channels, data);
     }
 
     /// Writes the task's channels of a block of `dy` side by side.
@@ -277,7 +285,8 @@ impl<T: Scalar> Job<'_, T> {
             let count = S::LANES.min(spec.group_outputs() - first);
             let channel = task.group * spec.group_outputs() + first;
             for line in 0..lines {
-                let start = (block.lines.start + line) * cols + block.cols.start;
+                let line_of_batch = block.image * rows + block.lines.start + line;
+                let start = line_of_batch * cols + block.cols.start;
                 for run in runs(start..start + line_len, 1, plane) {
                     let source = (run.image * spec.out_channels + channel) * plane + run.col;
                     let source = &self.dy[source..source + (count - 1) * plane + run.len];

@@ -36,15 +36,14 @@ pub struct Blocking {
 
 impl Default for Blocking {
     fn default() -> Self {
-        let e = |n: &str, d: usize| std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d);
         Self {
-            depth: e("XD", 576),
-            pixels: e("XP", 224),
-            strip: e("XS", 1 << 16),
-            panels: e("XN", 32),
-            gradient: e("XG", 1 << 16),
-            gradient_panels: e("XH", 8),
-            parallel_above: 1 << 19,
+            depth: 576,
+            pixels: 224,
+            strip: 1 << 16,
+            panels: 32,
+            gradient: 1 << 16,
+            gradient_panels: 8,
+            parallel_above: 1 << 22,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::strip::{Block, Source, Strip};
 
 /// Some pixels of one line of a block, no more than a register tile has rows.
 pub struct Piece {
-    /// The first pixel, counted through all images.
+    /// The first pixel, counted from the start of the block's image.
     pub first: usize,
     pub pixels: usize,
     /// Pixels of the block that come before.
@@ -23,7 +23,7 @@ pub struct Part {
     pub stretches: Range<usize>,
 }
 
-/// The pieces of a block.
+/// The pieces of a block, the same for like blocks.
 #[derive(Default)]
 pub struct Plan {
     pub pieces: Vec<Piece>,
@@ -48,11 +48,8 @@ pub struct Layout<'a> {
 const STEPS_TO_STORE: usize = 4;
 
 impl Plan {
-    /// Replaces the plan by that of `block`.
-    pub fn set<M: Copy, E: Copy>(&mut self, layout: &Layout, block: &Block, strip: &Strip<M, E>) {
-        self.pieces.clear();
-        self.parts.clear();
-        self.stretches.clear();
+    pub fn new<M: Copy, E: Copy>(layout: &Layout, block: &Block, strip: &Strip<M, E>) -> Self {
+        let mut plan = Self::default();
         let Source { cols, crossing, .. } = layout.source;
         let (lines, line_len) = layout.source.lines(block);
         let line = if crossing { 0..line_len } else { block.cols.clone() };
@@ -64,18 +61,19 @@ impl Plan {
                 for piece in cut(end - start, (end - start).div_ceil(layout.most)) {
                     let piece = start + piece.start..start + piece.end;
                     let before = piece.start - line.start;
-                    let first_part = self.parts.len();
-                    self.add_parts(layout, strip, index, before, piece.clone());
-                    self.pieces.push(Piece {
+                    let first_part = plan.parts.len();
+                    plan.add_parts(layout, strip, index, before, piece.clone());
+                    plan.pieces.push(Piece {
                         first: first + piece.start,
                         pixels: piece.len(),
                         before: index * line_len + before,
-                        parts: first_part..self.parts.len(),
+                        parts: first_part..plan.parts.len(),
                     });
                 }
                 start = end;
             }
         }
+        plan
     }
 
     /// Adds the parts of the piece `outputs` of a line, of which so many pixels come before.

@@ -13,9 +13,11 @@ use crate::conv::axis::TapAxis;
 use crate::conv::line::{Line, kind};
 use crate::conv::simd::{MOST_LANES, Simd};
 
-/// A rectangle of output pixels: lines, counted through all images, and columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A rectangle of output pixels: lines, counted from the start of `image` through it and those after
+/// it, and columns.
+#[derive(Debug, Clone)]
 pub struct Block {
+    pub image: usize,
     pub lines: Range<usize>,
     pub cols: Range<usize>,
 }
@@ -23,6 +25,11 @@ pub struct Block {
 impl Block {
     pub fn pixels(&self) -> usize {
         self.lines.len() * self.cols.len()
+    }
+
+    /// Whether the other block is the same rectangle, be it of another image.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.lines, &self.cols) == (&other.lines, &other.cols)
     }
 }
 
@@ -41,9 +48,9 @@ pub struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Lines shorter than half of a register tile's `most` rows are read together.
+    /// Lines shorter than a quarter of a register tile's `most` rows are read together.
     pub fn new(rows: &'a TapAxis, cols: &'a TapAxis, channels: usize, most: usize) -> Self {
-        Self { rows, cols, channels, padded: false, crossing: 2 * cols.output < most }
+        Self { rows, cols, channels, padded: false, crossing: 4 * cols.output < most }
     }
 
     /// How many lines of how many pixels a block is read as.
@@ -76,7 +83,9 @@ impl<'a> Source<'a> {
         };
         let lines = cut(batch * rows, line_parts);
         let blocks = lines.flat_map(|lines| {
-            cut(cols, col_parts).map(move |cols| Block { lines: lines.clone(), cols })
+            let image = lines.start / rows;
+            let lines = lines.start - image * rows..lines.end - image * rows;
+            cut(cols, col_parts).map(move |cols| Block { image, lines: lines.clone(), cols })
         });
         blocks.collect()
     }
@@ -123,7 +132,8 @@ pub fn regions(source: &Source, block: &Block) -> Vec<Range<usize>> {
     regions
 }
 
-/// How the strip of one block is copied and read, the same for every channel.
+/// How the strip of one block is copied and read, the same for every channel and for like blocks. What is
+/// said of the first channel is of the first in the block's image.
 pub struct Strip<M, E> {
     /// From one channel to the next.
     pub channel_len: usize,

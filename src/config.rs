@@ -168,7 +168,8 @@ pub enum Composition {
     /// layer.
     #[default]
     Kernel,
-    /// `y = W * (D∘x)`: a depthwise convolution by `D`, then a 1×1 convolution by `W`.
+    /// `y = W * (D∘x)`: a depthwise convolution by `D`, then a 1×1 convolution by `W`. The gradients,
+    /// which are the same, are computed by the composed kernel.
     Feature,
     /// At each call the one with fewer multiply-accumulates for that input's size. The choice
     /// depends on the batch, so bits may too.

@@ -375,3 +375,55 @@ fn a_damaged_file_is_refused_as_parameters_are() {
     let text = "Conv2d::from_parameters: weight: expected [4, 2, 2, 2], got [3, 2, 2, 2]";
     assert_eq!(error.to_string(), text);
 }
+
+/// Numbers that differ from place to place.
+fn images(shape: [usize; 4]) -> Array4<f32> {
+    let mut index = 0;
+    Array4::from_shape_simple_fn(shape, || {
+        index += 1;
+        (index * 7919 % 1013) as f32 / 512.0 - 1.0
+    })
+}
+
+#[test]
+fn a_plain_layer_convolves_by_its_present_kernel() {
+    for groups in [1, 16] {
+        let config = DoConv2dConfig::new(16, 16, [3, 3]).padding(1).groups(groups);
+        let mut conv: Conv2d<f32> = config.init(SEED).unwrap().fold();
+        let x = images([2, 16, 9, 11]);
+        let before = conv.forward(&x).unwrap();
+        for (_, parameters) in conv.parameters_mut() {
+            parameters.iter_mut().for_each(|parameter| *parameter *= 2.0);
+        }
+        let after = conv.forward(&x).unwrap();
+        assert_eq!(after, 2.0 * &before);
+        assert_eq!(conv.clone().forward(&x).unwrap(), after);
+    }
+}
+
+#[test]
+fn what_a_layer_did_before_does_not_matter() {
+    for groups in [1, 4, 16] {
+        let config = DoConv2dConfig::new(16, 32, [3, 3]).padding(1).groups(groups);
+        for composition in [Composition::Kernel, Composition::Feature] {
+            let fresh: DoConv2d<f32> = config.clone().composition(composition).init(SEED).unwrap();
+            let used = fresh.clone();
+            let (plain, used_plain) = (fresh.fold(), fresh.fold());
+            // Not-a-numbers fill the buffers of a larger pass.
+            let bad = Array4::from_elem((3, 16, 20, 23), f32::NAN);
+            let (y, saved) = used.forward_train(&bad).unwrap();
+            used.backward(&saved, &y).unwrap();
+            used_plain.backward(&bad, &y).unwrap();
+
+            let x = images([2, 16, 9, 11]);
+            let dy = images([2, 32, 9, 11]);
+            let (y, saved) = fresh.forward_train(&x).unwrap();
+            let mut again = Array4::zeros(y.dim());
+            let saved_again = used.forward_train_into(&x, &mut again).unwrap();
+            assert_eq!(bits(&again), bits(&y));
+            let gradients = fresh.backward(&saved, &dy).unwrap();
+            assert_eq!(used.backward(&saved_again, &dy).unwrap(), gradients);
+            assert_eq!(used_plain.backward(&x, &dy).unwrap(), plain.backward(&x, &dy).unwrap());
+        }
+    }
+}

@@ -15,8 +15,8 @@ use std::ops::Range;
 
 use super::gemm::correlate::{Correlation, Target};
 use super::gemm::kernel::KernelView;
-use super::gemm::strip::{Block, Source, Strip};
-use super::gemm::{Engine, cut};
+use super::gemm::strip::{Block, Blocks, Source, Strip};
+use super::gemm::{Engine, cut_at};
 use super::queue::{self, Queue};
 use super::shared::Shared;
 use super::simd::{Kernel, MOST_LANES, Simd};
@@ -35,7 +35,7 @@ pub fn suits(targets: usize) -> bool {
 }
 
 /// The blocks of one image whose strips fit.
-pub fn blocks(source: &Source, channels: usize) -> Vec<Block> {
+pub fn blocks(source: &Source, channels: usize) -> Blocks {
     let most = if channels == 1 { STRIP[0] } else { STRIP[1] };
     source.blocks(1, |lines, cols| source.channel_len(lines, cols).saturating_mul(channels) <= most)
 }
@@ -55,15 +55,11 @@ pub fn correlate<T: Scalar>(
     let threads = engine.threads(correlation.maccs());
     let source = Source { rows, cols, channels: groups * sources, padded: true, crossing: false };
     let blocks = blocks(&source, *sources);
-    let tasks = (0..batch * groups).flat_map(|plane| {
-        let [image, group] = [plane / groups, plane % groups];
-        (0..blocks.len()).map(move |block| Task { image, group, block })
-    });
-    let tasks: Vec<_> = tasks.collect();
+    let tasks = batch * groups * blocks.len();
     // Neighbours go to one thread.
-    let stretches: Vec<_> = cut(tasks.len(), 8 * threads).map(|range| &tasks[range]).collect();
-    let job = Job { correlation, source, blocks: &blocks, weights: &weights, x, bias, y };
-    queue::share(threads, &stretches, |queue| {
+    let stretches = tasks.min(8 * threads);
+    let job = Job { correlation, source, blocks, tasks, stretches, weights: &weights, x, bias, y };
+    queue::share(threads, stretches, |queue| {
         // Each number of channels is compiled on its own.
         let (job, memory) = (&job, engine.memory);
         match targets {
@@ -73,6 +69,46 @@ pub fn correlate<T: Scalar>(
             _ => T::dispatch_to(engine.isa, Worker::<T, 4> { job, queue, memory }),
         }
     });
+}
+
+/// Strips of the blocks of an image that came first, which are the same in every image.
+pub struct Recent<M, E>(Vec<Option<(Block, Strip<M, E>)>>);
+
+/// Strips that a thread keeps; more are made again in each image.
+const MOST_STRIPS: usize = 32;
+
+impl<M: Copy, E: Copy> Recent<M, E> {
+    /// The block of that index and its strip.
+    pub fn get<T, S>(
+        &mut self,
+        simd: S,
+        source: &Source,
+        blocks: &Blocks,
+        index: usize,
+    ) -> &(Block, Strip<M, E>)
+    where
+        T: Scalar,
+        S: Simd<T, Mask = M, EvenMask = E>,
+    {
+        let place = index.min(MOST_STRIPS);
+        if self.0.len() <= place {
+            self.0.resize_with(place + 1, || None);
+        }
+        if place == MOST_STRIPS {
+            self.0[place] = None;
+        }
+        self.0[place].get_or_insert_with(|| {
+            let block = blocks.get(index);
+            let strip = Strip::new(simd, source, &block);
+            (block, strip)
+        })
+    }
+}
+
+impl<M, E> Default for Recent<M, E> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
 }
 
 /// The weights of the correlation's taps by group, channel, tap and row.
@@ -92,19 +128,15 @@ fn pack<T: Scalar>(correlation: &Correlation, kernel: &KernelView<T>) -> Vec<T> 
     weights
 }
 
-/// One piece of work: it owns a block's pixels of the target's channels of a group of an image.
-struct Task {
-    image: usize,
-    group: usize,
-    block: usize,
-}
-
 /// What all tasks share.
 struct Job<'a, T> {
     correlation: &'a Correlation,
     source: Source<'a>,
     /// Of one image.
-    blocks: &'a [Block],
+    blocks: Blocks,
+    tasks: usize,
+    /// What tasks are taken in.
+    stretches: usize,
     /// `[groups, sources, taps, R]`.
     weights: &'a [T],
     x: &'a [T],
@@ -116,7 +148,7 @@ struct Job<'a, T> {
 struct Worker<'a, T, const R: usize> {
     memory: &'a Memory<T>,
     job: &'a Job<'a, T>,
-    queue: &'a Queue<'a, &'a [Task]>,
+    queue: &'a Queue,
 }
 
 impl<T: Scalar, const R: usize> Kernel<T> for Worker<'_, T, R> {
@@ -125,12 +157,13 @@ impl<T: Scalar, const R: usize> Kernel<T> for Worker<'_, T, R> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
         let job = self.job;
-        let strip = |block| Strip::new(simd, &job.source, block);
-        let strips: Vec<_> = job.blocks.iter().map(strip).collect();
+        let mut strips = Recent::default();
         let mut data = self.memory.take(0);
-        while let Some(tasks) = self.queue.take() {
-            for task in *tasks {
-                job.perform::<S, R>(simd, task, &strips[task.block], &mut data);
+        while let Some(stretch) = self.queue.take() {
+            for task in cut_at(job.tasks, job.stretches, stretch) {
+                let (plane, index) = (task / job.blocks.len(), task % job.blocks.len());
+                let (block, strip) = strips.get(simd, &job.source, &job.blocks, index);
+                job.perform::<S, R>(simd, plane, block, strip, &mut data);
             }
         }
         self.memory.give(data);
@@ -152,23 +185,25 @@ impl<T: Scalar> Job<'_, T> {
     fn perform<S: Simd<T>, const R: usize>(
         &self,
         simd: S,
-        task: &Task,
+        plane_of_groups: usize,
+        block: &Block,
         strip: &Strip<S::Mask, S::EvenMask>,
         data: &mut Vec<T>,
     ) {
         let Correlation { groups, group_channels: [sources, targets], rows, cols, taps, .. } =
             self.correlation;
+        let [image, group] = [plane_of_groups / groups, plane_of_groups % groups];
         let plane = rows.input * cols.input;
-        let x = &self.x[task.image * groups * sources * plane..];
-        strip.fill(simd, x, plane, task.group * sources..(task.group + 1) * sources, data);
+        let x = &self.x[image * groups * sources * plane..];
+        strip.fill(simd, x, plane, group * sources..(group + 1) * sources, data);
         let weights_len = sources * taps.len() * R;
-        let weights = &self.weights[task.group * weights_len..][..weights_len];
+        let weights = &self.weights[group * weights_len..][..weights_len];
         assert!(*targets == R);
         let mut bias = [T::zero(); R];
         if let Some(given) = self.bias {
-            bias.copy_from_slice(&given[task.group * R..][..R]);
+            bias.copy_from_slice(&given[group * R..][..R]);
         }
-        let Block { lines, cols, .. } = &self.blocks[task.block];
+        let Block { lines, cols, .. } = block;
         let sums = Sums {
             strip,
             data,
@@ -178,7 +213,7 @@ impl<T: Scalar> Job<'_, T> {
             bias,
             y: self.y,
             target: &self.correlation.target,
-            channel: (task.image * groups + task.group) * R,
+            channel: (image * groups + group) * R,
             lines: lines.clone(),
             cols: cols.clone(),
             consecutive: rows.consecutive(),

@@ -3,9 +3,9 @@
 //! block.
 
 use super::axis::TapAxis;
-use super::direct::blocks;
+use super::direct::{Recent, blocks};
 use super::gemm::Engine;
-use super::gemm::strip::{Block, Source, Strip};
+use super::gemm::strip::{Block, Blocks, Source, Strip};
 use super::simd::{Kernel, Simd, load_part, store_part};
 use crate::Scalar;
 use crate::geometry::Geometry;
@@ -24,7 +24,7 @@ pub fn run<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, x: &[T], dy: &[T]
         crossing: false,
     };
     let blocks = blocks(&source, spec.group_inputs());
-    let job = Job { geometry, source, blocks: &blocks, x, dy };
+    let job = Job { geometry, source, blocks, x, dy };
     let threads = engine.threads(geometry.maccs());
     // A few groups at a time.
     let groups = spec.groups.div_ceil(8 * threads);
@@ -44,7 +44,7 @@ struct Job<'a, T> {
     geometry: &'a Geometry,
     source: Source<'a>,
     /// Of one image.
-    blocks: &'a [Block],
+    blocks: Blocks,
     x: &'a [T],
     dy: &'a [T],
 }
@@ -66,8 +66,7 @@ impl<T: Scalar, const R: usize, const X: usize> Kernel<T> for Groups<'_, T, R, X
     fn run<S: Simd<T>>(self, simd: S) {
         let Self { job, first, dw, memory } = self;
         let spec = &job.geometry.spec;
-        let strip = |block| Strip::new(simd, &job.source, block);
-        let strips: Vec<_> = job.blocks.iter().map(strip).collect();
+        let mut strips = Recent::default();
         let (inputs, taps) = (spec.group_inputs(), spec.taps());
         let depth = inputs * taps;
         assert!(spec.group_outputs() == R);
@@ -80,7 +79,8 @@ impl<T: Scalar, const R: usize, const X: usize> Kernel<T> for Groups<'_, T, R, X
             for image in 0..job.geometry.batch {
                 let x = &job.x[image * spec.in_channels * plane..];
                 let dy = &job.dy[(image * spec.groups + group) * R * pixels..][..R * pixels];
-                for (block, strip) in job.blocks.iter().zip(&strips) {
+                for index in 0..job.blocks.len() {
+                    let (block, strip) = strips.get(simd, &job.source, &job.blocks, index);
                     strip.fill(simd, x, plane, group * inputs..(group + 1) * inputs, &mut data);
                     let products = Products::<T, S, R> { job, block, strip, data: &data, dy };
                     match (job.source.rows.consecutive() && R == 1, job.source.rows.offsets.len()) {

@@ -1,5 +1,7 @@
 //! This crate.
 
+use std::hint::black_box;
+
 use anyhow::{Context, Result};
 use do_conv::{Conv2d, DoConv2d};
 use ndarray::{Array3, Array4, ArrayRef, Dimension};
@@ -18,11 +20,12 @@ pub fn forward<T: Element>(layer: &Layer) -> Result<Local> {
     }))
 }
 
-/// `Conv2d::forward` and `Conv2d::backward`.
+/// `Conv2d::forward` and `Conv2d::backward`, after parameters have changed.
 pub fn plain_step<T: Element>(layer: &Layer) -> Result<Local> {
-    let (conv, x) = (plain::<T>(layer)?, array(layer.input_shape(), X)?);
+    let (mut conv, x) = (plain::<T>(layer)?, array(layer.input_shape(), X)?);
     let dy = array(layer.output_shape(), DY)?;
     Ok(Local::new(move |results| {
+        black_box(conv.parameters_mut().count());
         let y = conv.forward(&x)?;
         let gradients = conv.backward(&x, &dy)?;
         show(results, &y)?;
@@ -31,7 +34,8 @@ pub fn plain_step<T: Element>(layer: &Layer) -> Result<Local> {
     }))
 }
 
-/// `DoConv2d::forward_train` and `DoConv2d::backward`, with the default configuration.
+/// `DoConv2d::forward_train` and `DoConv2d::backward`, after parameters have changed, with the default
+/// configuration.
 pub fn do_step<T: Element>(layer: &Layer) -> Result<Local> {
     let taps = layer.taps();
     let w_shape = (layer.outputs, layer.inputs / layer.groups, taps);
@@ -43,9 +47,10 @@ pub fn do_step<T: Element>(layer: &Layer) -> Result<Local> {
             Some(Array3::from_shape_vec(shape, values(&shape, D_OFFSET))?)
         }
     };
-    let conv: DoConv2d<T> = DoConv2d::from_parameters(layer.do_config(), d_offset, w, None)?;
+    let mut conv: DoConv2d<T> = DoConv2d::from_parameters(layer.do_config(), d_offset, w, None)?;
     let (x, dy) = (array(layer.input_shape(), X)?, array(layer.output_shape(), DY)?);
     Ok(Local::new(move |results| {
+        black_box(conv.parameters_mut().count());
         let (y, saved) = conv.forward_train(&x)?;
         let gradients = conv.backward(&saved, &dy)?;
         show(results, &y)?;

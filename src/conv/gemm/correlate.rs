@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::kernel::PackedKernel;
 use super::plan::{Layout, Piece, Plan};
-use super::strip::{Block, Source, Strip, regions, reserve};
+use super::strip::{Block, Blocks, Source, Strip, regions, reserve};
 use super::tile::{Ahead, Operands, Sums};
-use super::{Engine, cut};
+use super::{Engine, cut_at};
 use crate::Scalar;
 use crate::conv::axis::{TapAxis, runs};
 use crate::conv::queue::{self, Queue};
@@ -114,7 +114,7 @@ impl<T: Scalar> Channels<T> for Images<'_, T> {
 }
 
 /// Plans that a thread keeps.
-const MOST_PLANS: usize = 32;
+const MOST_PLANS: usize = 16;
 
 /// One piece of work: it owns its pixels of its output channels.
 struct Task {
@@ -137,46 +137,23 @@ pub fn run<T: Scalar, X: Channels<T>>(
     let Correlation { groups, group_channels, rows, cols, .. } = correlation;
     let source = Source::new(rows, cols, groups * group_channels[0], engine.most_rows());
     let threads = engine.threads(correlation.maccs());
-    let tasks = tasks(engine, correlation, &source, &depths, kernel.panels(), threads);
+    let channels = depths.iter().map(|depth| depth.len()).max().unwrap_or(1);
+    let blocks = engine.blocking.blocks(&source, correlation.batch, channels);
+    // Enough tasks for every thread; nothing here changes a result.
+    let count = groups * blocks.len();
+    let parts = if threads == 1 { 1 } else { (4 * threads).div_ceil(count.max(1)) };
+    let panels = kernel.panels();
+    let parts = parts.min(panels.div_ceil(4)).max(panels.div_ceil(engine.blocking.panels));
     let layout = Layout {
         source,
         taps: correlation.taps.iter().map(|tap| tap * kernel.tap_len()).collect(),
         most: engine.most_rows(),
         steps: depths.iter().map(|depth| depth.len()).min().unwrap_or(0),
     };
-    let job = Job { correlation, layout, depths, kernel, bias, x, y };
-    queue::share(threads, &tasks, |queue| {
+    let job = Job { correlation, layout, depths, blocks, parts, kernel, bias, x, y };
+    queue::share(threads, count * parts, |queue| {
         T::dispatch_to(engine.isa, Worker { job: &job, queue, memory: engine.memory });
     });
-}
-
-/// Cuts the work so that a task's strip and sums stay in L2, and there are enough for every thread.
-/// Nothing here changes a result.
-fn tasks<T: Scalar>(
-    engine: &Engine<T>,
-    correlation: &Correlation,
-    source: &Source,
-    depths: &[Range<usize>],
-    panels: usize,
-    threads: usize,
-) -> Vec<Task> {
-    let Correlation { batch, groups, .. } = correlation;
-    let channels = depths.iter().map(|depth| depth.len()).max().unwrap_or(1);
-    let blocks = engine.blocking.blocks(source, *batch, channels);
-    let count = groups * blocks.len();
-    let parts = if threads == 1 { 1 } else { (4 * threads).div_ceil(count.max(1)) };
-    let parts = parts.min(panels.div_ceil(4)).max(panels.div_ceil(engine.blocking.panels));
-    let mut tasks = Vec::with_capacity(count * parts);
-    for group in 0..*groups {
-        for block in &blocks {
-            tasks.extend(cut(panels, parts).map(|panels| Task {
-                group,
-                block: block.clone(),
-                panels,
-            }));
-        }
-    }
-    tasks
 }
 
 /// What all tasks share.
@@ -185,6 +162,9 @@ struct Job<'a, T, X> {
     layout: Layout<'a>,
     /// Source channels of a group that are summed at a time.
     depths: Vec<Range<usize>>,
+    blocks: Blocks,
+    /// Parts of the panels of output channels.
+    parts: usize,
     kernel: &'a PackedKernel<T>,
     bias: Option<&'a [T]>,
     x: &'a X,
@@ -195,7 +175,7 @@ struct Job<'a, T, X> {
 struct Worker<'a, T, X> {
     memory: &'a Memory<T>,
     job: &'a Job<'a, T, X>,
-    queue: &'a Queue<'a, Task>,
+    queue: &'a Queue,
 }
 
 /// Buffers of one thread.
@@ -213,10 +193,11 @@ impl<T: Scalar, X: Channels<T>> Kernel<T> for Worker<'_, T, X> {
     fn run<S: Simd<T>>(self, simd: S) {
         let mut scratch =
             Scratch { strip: self.memory.take(0), sums: self.memory.take(0), plans: Vec::new() };
-        let mut current = self.queue.take();
+        let take = || self.queue.take().map(|index| self.job.task(index));
+        let mut current = take();
         while let Some(task) = current {
-            current = self.queue.take();
-            self.job.perform(simd, task, current, &mut scratch);
+            current = take();
+            self.job.perform(simd, &task, current.as_ref(), &mut scratch);
         }
         self.memory.give(scratch.strip);
         self.memory.give(scratch.sums);
@@ -224,6 +205,16 @@ impl<T: Scalar, X: Channels<T>> Kernel<T> for Worker<'_, T, X> {
 }
 
 impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
+    /// By group, by block, by part of the panels.
+    fn task(&self, index: usize) -> Task {
+        let (block, part) = (index / self.parts, index % self.parts);
+        Task {
+            group: block / self.blocks.len(),
+            block: self.blocks.get(block % self.blocks.len()),
+            panels: cut_at(self.kernel.panels(), self.parts, part),
+        }
+    }
+
     #[inline(always)]
     fn perform<S: Simd<T>>(
         &self,

@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use super::strip::{Block, Source, Strip, reserve};
+use super::strip::{Block, Blocks, Source, Strip, reserve};
 use super::tile::{Ahead, Operands, Sums};
 use super::{Engine, cut};
 use crate::Scalar;
@@ -33,7 +33,8 @@ struct Job<'a, T> {
     source: Source<'a>,
     /// Kernel columns that are taken as input channels: all or one.
     columns: usize,
-    blocks: Vec<Block>,
+    tasks: &'a [Task],
+    blocks: Blocks,
     x: &'a [T],
     dy: &'a [T],
     dw: Shared<'a, T>,
@@ -53,8 +54,8 @@ pub fn run<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, x: &[T], dy: &[T]
     let kernel_cols = cols.offsets.len();
     let few = 2 * spec.group_inputs() <= engine.most_rows() && !source.crossing;
     let columns = if few { kernel_cols } else { 1 };
-    let job = Job { geometry, source, columns, blocks, x, dy, dw: Shared::new(dw) };
-    queue::share(threads, &tasks, |queue| {
+    let job = Job { geometry, source, columns, blocks, tasks: &tasks, x, dy, dw: Shared::new(dw) };
+    queue::share(threads, tasks.len(), |queue| {
         T::dispatch_to(engine.isa, Worker { job: &job, queue, memory: engine.memory });
     });
 }
@@ -104,7 +105,7 @@ fn tasks<T: Scalar>(
 struct Worker<'a, T> {
     memory: &'a Memory<T>,
     job: &'a Job<'a, T>,
-    queue: &'a Queue<'a, Task>,
+    queue: &'a Queue,
 }
 
 /// Buffers of one thread.
@@ -133,8 +134,8 @@ impl<T: Scalar> Kernel<T> for Worker<'_, T> {
             sums: memory.take(0),
             stretches: Vec::new(),
         };
-        while let Some(task) = self.queue.take() {
-            self.job.perform(simd, task, &mut scratch);
+        while let Some(index) = self.queue.take() {
+            self.job.perform(simd, &self.job.tasks[index], &mut scratch);
         }
         let Scratch { strip, x, dy, sums, .. } = scratch;
         [strip, x, dy, sums].into_iter().for_each(|buffer| memory.give(buffer));
@@ -147,14 +148,15 @@ impl<T: Scalar> Job<'_, T> {
         let (inputs, width) = (task.inputs.len(), task.panels.len() * S::LANES);
         let taps = self.source.taps();
         reserve(&mut scratch.sums, taps * inputs * width);
-        let mut last: Option<(&Block, Strip<_, _>)> = None;
-        for (index, block) in self.blocks.iter().enumerate() {
-            let (known, strip) = match last.take() {
-                Some((known, strip)) if known.is_like(block) => (known, strip),
-                _ => (block, Strip::new(simd, &self.source, block)),
+        let mut last: Option<(Block, Strip<_, _>)> = None;
+        for index in 0..self.blocks.len() {
+            let block = self.blocks.get(index);
+            let strip = match last.take() {
+                Some((known, strip)) if known.is_like(&block) => strip,
+                _ => Strip::new(simd, &self.source, &block),
             };
-            self.add_block(simd, task, block, &strip, index > 0, scratch);
-            last = Some((known, strip));
+            self.add_block(simd, task, &block, &strip, index > 0, scratch);
+            last = Some((block, strip));
         }
         self.write(simd, task, &scratch.sums);
     }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use crate::Scalar;
 use crate::conv::simd::{Isa, Kernel, Simd};
 use crate::memory::Memory;
-use strip::{Block, Source};
+use strip::{Blocks, Source};
 
 /// The sizes that a product is cut into. Any give right results; tests set tiny ones.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ impl Blocking {
     }
 
     /// Blocks whose strips of so many channels fit.
-    pub fn blocks(&self, source: &Source, batch: usize, channels: usize) -> Vec<Block> {
+    pub fn blocks(&self, source: &Source, batch: usize, channels: usize) -> Blocks {
         source.blocks(batch, |lines, cols| {
             lines * cols <= self.pixels
                 && source.channel_len(lines, cols).saturating_mul(channels) <= self.strip
@@ -109,6 +109,11 @@ impl<'m, T: Scalar> Engine<'m, T> {
 /// Cuts `0..len` into `parts` ranges, at most `len`, whose sizes differ by one at most.
 pub fn cut(len: usize, parts: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let parts = parts.min(len);
-    let bound = move |part: usize| part * (len / parts) + part.min(len % parts);
-    (0..parts).map(move |part| bound(part)..bound(part + 1))
+    (0..parts).map(move |part| cut_at(len, parts, part))
+}
+
+/// One of the ranges of [`cut`], for at most `len` parts.
+pub fn cut_at(len: usize, parts: usize, part: usize) -> Range<usize> {
+    let bound = |part: usize| part * (len / parts) + part.min(len % parts);
+    bound(part)..bound(part + 1)
 }

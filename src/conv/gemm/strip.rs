@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::cut;
+use super::cut_at;
 use crate::Scalar;
 use crate::conv::axis::TapAxis;
 use crate::conv::line::{Line, kind};
@@ -30,6 +30,33 @@ impl Block {
     /// Whether the other block is the same rectangle, be it of another image.
     pub fn is_like(&self, other: &Self) -> bool {
         (&self.lines, &self.cols) == (&other.lines, &other.cols)
+    }
+}
+
+/// The blocks that a batch is cut into, line by line of blocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Blocks {
+    /// Lines of the batch, and lines and columns of an image.
+    lines: usize,
+    rows: usize,
+    cols: usize,
+    parts: [usize; 2],
+}
+
+impl Blocks {
+    pub fn len(&self) -> usize {
+        self.parts[0] * self.parts[1]
+    }
+
+    pub fn get(&self, index: usize) -> Block {
+        let Self { rows, parts: [line_parts, col_parts], .. } = *self;
+        let lines = cut_at(self.lines, line_parts, index / col_parts);
+        let image = lines.start / rows;
+        Block {
+            image,
+            lines: lines.start - image * rows..lines.end - image * rows,
+            cols: cut_at(self.cols, col_parts, index % col_parts),
+        }
     }
 }
 
@@ -67,7 +94,7 @@ impl<'a> Source<'a> {
 
     /// Cuts the output pixels of a batch into blocks that fit: as many whole images as do, or even parts
     /// of one.
-    pub fn blocks(&self, batch: usize, fits: impl Fn(usize, usize) -> bool) -> Vec<Block> {
+    pub fn blocks(&self, batch: usize, fits: impl Fn(usize, usize) -> bool) -> Blocks {
         let (rows, cols) = (self.rows.output, self.cols.output);
         let mut col_parts = 1;
         while !self.crossing && col_parts < cols && !fits(1, cols.div_ceil(col_parts)) {
@@ -81,13 +108,8 @@ impl<'a> Source<'a> {
             0 => batch * rows.div_ceil(lines),
             images => batch.div_ceil(images),
         };
-        let lines = cut(batch * rows, line_parts);
-        let blocks = lines.flat_map(|lines| {
-            let image = lines.start / rows;
-            let lines = lines.start - image * rows..lines.end - image * rows;
-            cut(cols, col_parts).map(move |cols| Block { image, lines: lines.clone(), cols })
-        });
-        blocks.collect()
+        let lines = batch * rows;
+        Blocks { lines, rows, cols, parts: [line_parts.min(lines), col_parts.min(cols)] }
     }
 
     /// Elements of a channel of the strip of so many lines and columns, at most.

@@ -23,7 +23,7 @@ macro_rules! neon {
 
             #[inline(always)]
             fn zero(self) -> Self::Vector {
-                self.splat(0.0)
+                <Self as Simd<$t>>::splat(self, 0.0)
             }
 
             #[inline(always)]

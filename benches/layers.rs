@@ -1,0 +1,75 @@
+//! What over-parameterization costs on eleven layers: the plain layer, the folded one and the unfolded
+//! one by kernel and by feature composition, in a forward pass and in a training step (forward pass and
+//! every gradient).
+//!
+//! Images are allocated beforehand, so what is timed is the work. Parameters count as changed before
+//! each step, as they are in training.
+
+mod cases;
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ndarray::Array4;
+
+use cases::{criterion, forms, image, layers};
+
+fn forward(c: &mut Criterion) {
+    let mut group = c.benchmark_group("forward");
+    for (name, config, input) in layers() {
+        let x = image(input);
+        let [(_, source), _] = forms(&config);
+        let cost = source.cost(input).expect("small");
+        group.throughput(Throughput::Elements(cost.plain.maccs));
+        let mut y = Array4::zeros(cost.output_shape);
+        let plain: do_conv::Conv2d<f32> = config.conv.clone().init(1).expect("valid");
+        for (form, conv) in [("plain", plain), ("folded", source.fold())] {
+            group.bench_function(BenchmarkId::new(form, name), |b| {
+                b.iter(|| conv.forward_into(black_box(&x), &mut y));
+            });
+        }
+        for (form, layer) in forms(&config) {
+            group.bench_function(BenchmarkId::new(form, name), |b| {
+                b.iter(|| layer.forward_into(black_box(&x), &mut y));
+            });
+        }
+    }
+}
+
+fn step(c: &mut Criterion) {
+    let mut group = c.benchmark_group("step");
+    for (name, config, input) in layers() {
+        let x = image(input);
+        let [(_, source), _] = forms(&config);
+        let cost = source.cost(input).expect("small");
+        group.throughput(Throughput::Elements(cost.plain.training_maccs));
+        let dy = image(cost.output_shape);
+        let mut y = Array4::zeros(cost.output_shape);
+        let mut plain = source.fold();
+        let mut gradients = plain.gradients(Some(x.dim())).unwrap();
+        group.bench_function(BenchmarkId::new("plain", name), |b| {
+            b.iter(|| {
+                black_box(plain.parameters_mut().count());
+                plain.forward_into(black_box(&x), &mut y)?;
+                plain.backward_into(&x, black_box(&dy), gradients.view_mut())
+            });
+        });
+        for (form, mut layer) in forms(&config) {
+            let mut gradients = layer.gradients(Some(x.dim())).unwrap();
+            group.bench_function(BenchmarkId::new(form, name), |b| {
+                b.iter(|| {
+                    black_box(layer.parameters_mut().count());
+                    let saved = layer.forward_train_into(black_box(&x), &mut y)?;
+                    layer.backward_into(&saved, black_box(&dy), gradients.view_mut())
+                });
+            });
+        }
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = criterion();
+    targets = forward, step
+}
+criterion_main!(benches);

@@ -1,0 +1,62 @@
+//! How much memory a pass takes besides its output, by a counting allocator.
+
+use allocation_counter::{AllocationInfo, measure};
+use do_conv::{Conv2d, DoConv2d, DoConv2dConfig};
+use ndarray::Array4;
+use rayon::ThreadPoolBuilder;
+
+const MIB: u64 = 1 << 20;
+
+/// What a call allocates on one thread.
+fn count(call: impl FnOnce() + Send) -> AllocationInfo {
+    let pool = ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    pool.install(|| measure(call))
+}
+
+/// Dense layers and depthwise ones, images that are large, long or many, kernels of any shape.
+fn layers() -> Vec<(DoConv2dConfig, [usize; 4])> {
+    let layer = DoConv2dConfig::new;
+    vec![
+        (layer(64, 64, [3, 3]).padding(1), [1, 64, 256, 256]),
+        (layer(3, 16, [3, 3]).padding(1), [1, 3, 1500, 1500]),
+        (layer(8, 8, [3, 3]).padding(1), [1, 8, 3, 100_000]),
+        (layer(8, 8, [3, 3]).padding(1), [1, 8, 100_000, 3]),
+        (layer(16, 16, [3, 3]).padding(1).stride([2, 2]), [2, 16, 301, 299]),
+        (layer(256, 64, [1, 1]), [2, 256, 56, 56]),
+        (layer(128, 128, [3, 3]).padding(1), [300, 128, 2, 2]),
+        (layer(8, 8, [3, 3]).padding(200).dilation([200, 200]), [1, 8, 400, 400]),
+        (layer(64, 64, [5, 5]).padding(2).groups(64), [1, 64, 500, 500]),
+        (layer(32, 32, [3, 3]).padding(1).groups(8), [1, 32, 300, 300]),
+    ]
+}
+
+#[test]
+fn a_pass_takes_two_mebibytes_a_thread_at_most() {
+    for (config, input) in layers() {
+        let layer: DoConv2d<f32> = config.clone().init(1).unwrap();
+        let conv: Conv2d<f32> = layer.fold();
+        let x = Array4::ones(input);
+        let mut y = Array4::zeros(conv.output_shape(input).unwrap());
+        // The packed kernel isn't scratch; it has up to a register's lanes of channels more.
+        let kernel =
+            4 * (conv.weight().len() * 16usize.div_ceil(config.conv.out_channels).max(2)) as u64;
+        let info = count(|| conv.forward_into(&x, &mut y).unwrap());
+        assert!(info.bytes_max <= 2 * MIB + kernel, "forward: {config:?}, {input:?}: {info:?}");
+        let mut gradients = conv.gradients(Some(x.dim())).unwrap();
+        let info = count(|| conv.backward_into(&x, &y, gradients.view_mut()).unwrap());
+        assert!(info.bytes_max <= 2 * MIB + kernel, "backward: {config:?}, {input:?}: {info:?}");
+    }
+}
+
+#[test]
+fn a_folded_layer_allocates_no_buffers_once_it_is_warm() {
+    for (config, input) in layers() {
+        let conv = config.clone().init::<f32>(1).unwrap().fold();
+        let x = Array4::ones(input);
+        let mut y = Array4::zeros(conv.output_shape(input).unwrap());
+        count(|| conv.forward_into(&x, &mut y).unwrap());
+        let info = count(|| conv.forward_into(&x, &mut y).unwrap());
+        // Tables of what is read where, no images and no kernels.
+        assert!(info.bytes_max < MIB, "{config:?}, {input:?}: {info:?}");
+    }
+}

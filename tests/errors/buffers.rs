@@ -38,6 +38,9 @@ fn y_refused<D: Dimension>(y: &mut ArrayRef<f32, D>, reason: &str) {
     for layer in layers(&config()) {
         let result = layer.forward_into(&x(), y);
         refused(result, ErrorKind::Shape, &format!("DoConv2d::forward_into: {reason}"));
+        let x = x();
+        let result = layer.forward_train_into(&x, y);
+        refused(result, ErrorKind::Shape, &format!("DoConv2d::forward_train_into: {reason}"));
     }
     assert!(y.iter().all(|&y| y == SENTINEL));
 }

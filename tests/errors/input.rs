@@ -34,6 +34,7 @@ fn image_refused<D: Dimension>(
     refused(layer.forward_train(x), kind, &text("DoConv2d::forward_train"));
     let mut y = blank.clone();
     refused(layer.forward_into(x, &mut y), kind, &text("DoConv2d::forward_into"));
+    refused(layer.forward_train_into(x, &mut y), kind, &text("DoConv2d::forward_train_into"));
     assert_eq!(y, blank);
     refused(layer.check_fold(&conv, x), kind, &text("DoConv2d::check_fold"));
 }

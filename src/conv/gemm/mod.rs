@@ -1,4 +1,27 @@
-//! Convolution as a blocked matrix product over strips of the images.
+//! Convolution as a blocked matrix product whose im2col is a copy of the image rows that a block of
+//! pixels reads, each pixel once, padding included: a [`strip`].
+//!
+//! With the group's kernel as a matrix `A` `[r, K]`, `K = n·MN`, and the column matrix `X` `[K, P]`
+//! of all pixels of the batch, the forward pass is `y = A · X`, the gradient of the input is the same
+//! product for the transposed kernel ([`input_gradient`]), and the gradient of the kernel is
+//! `dy · Xᵀ` ([`kernel_gradient`]). `X` as a whole never exists: a row of it, read through one tap, is
+//! a part of a strip.
+//!
+//! ```text
+//! for each task: a block of pixels, some output channels         in parallel; each owns a part of y
+//!     for each few of the n input channels                       the sum over K, always in this order
+//!         copy the block's strip of these channels
+//!         for each few registers of output channels              this part of A stays in L2
+//!             for each piece of a line, at most MR pixels
+//!                 acc[pixels, channels] += Σ x · A               the register tile: a pixel is
+//!                     over the taps that it doesn't read zeros   broadcast, a register holds
+//!                     through, over the channels                 channels
+//!     write acc transposed, with the bias, to the lines of y
+//! ```
+//!
+//! An element of `y` is summed over `K` in an order that its layer and its place in the image fix:
+//! results depend neither on the number of threads nor on the other images of the batch.
+//! `docs/engine.md` says why it is so.
 
 pub mod correlate;
 pub mod input_gradient;
@@ -18,15 +41,16 @@ use strip::{Blocks, Source};
 /// The sizes that a product is cut into. Any give right results; tests set tiny ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Blocking {
-    /// Steps of a sum at a time.
+    /// Steps of a sum at a time, `K` cut at whole channels: two registers of channels take 72 KiB of
+    /// L2, and reading and writing a tile's sums doesn't count.
     pub depth: usize,
-    /// Most pixels of a block.
+    /// Most pixels of a block: enough tiles to use a part of the kernel for while it is near.
     pub pixels: usize,
-    /// Most elements of a strip, if a line of one channel has no more.
+    /// Most elements of a strip, a quarter of L2, if a line of one channel has no more.
     pub strip: usize,
-    /// Most panels of output channels of a task.
+    /// Most panels of output channels of a task, whose sums wait in L2 between parts of `K`.
     pub panels: usize,
-    /// Most elements of the kernel's gradient that a task sums.
+    /// Most elements of the kernel's gradient that a task sums, a quarter of L2.
     pub gradient: usize,
     /// Most panels of output channels of such a task.
     pub gradient_panels: usize,

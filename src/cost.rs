@@ -17,7 +17,9 @@ pub struct FormCost {
     pub parameters: u64,
     /// Multiply-accumulates (MACCs) of a forward pass.
     pub maccs: u64,
-    /// Multiply-accumulates of a training step, forward pass and all gradients: three times `maccs`.
+    /// Multiply-accumulates of a training step, forward pass and all gradients, by the form's own
+    /// definition: three times `maccs`. (This crate differentiates either form by the composed kernel,
+    /// which it composes once more for that.)
     pub training_maccs: u64,
     /// Bytes of the arrays that a forward pass reads or writes in memory, each counted once a pass:
     /// input, output, parameters, and the composed kernel, which is written and read. Features exist

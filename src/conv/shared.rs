@@ -9,8 +9,8 @@ pub struct Shared<'a, T> {
     borrow: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: `Shared` only gives access through `part`, whose callers promise that no two live parts
-// overlap; elements may move between threads since `T: Send`.
+// SAFETY: `Shared` only gives pointers, and whoever writes through one promises that no other thread has
+// that place; elements may move between threads since `T: Send`.
 unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
 impl<'a, T> Shared<'a, T> {

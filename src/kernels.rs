@@ -90,6 +90,24 @@ pub trait Kernels: Sized {
     );
 }
 
+/// The kernel in `packed`, or what `pack` makes. That runs outside of the cell's own initialisation: it
+/// shares its work with threads that may themselves wait for the cell.
+fn keep<'a, T: crate::Scalar>(
+    memory: &Memory<T>,
+    packed: &'a Packed<T>,
+    pack: impl FnOnce() -> PackedKernel<T>,
+) -> &'a PackedKernel<T> {
+    if let Some(kernel) = packed.get() {
+        return kernel;
+    }
+    let mut made = Some(pack());
+    let kernel = packed.get_or_init(|| made.take().expect("just made"));
+    if let Some(second) = made {
+        memory.give(second.into_buffer());
+    }
+    kernel
+}
+
 /// Calls `run` with a kernel in its path's form, composed straight into that where it can be.
 fn with_weights<T: crate::Scalar>(
     engine: &Engine<T>,
@@ -147,8 +165,9 @@ macro_rules! kernels {
                 if let (Some(packed), Source::Plain(weight), false) =
                     (packed, kernel, Way::Forward.is_direct(&geometry.spec))
                 {
-                    let pack = || Way::Forward.pack(&engine, &geometry.spec, weight);
-                    let weights = Weights::Kept(packed.get_or_init(pack));
+                    let kernel =
+                        keep(memory, packed, || Way::Forward.pack(&engine, &geometry.spec, weight));
+                    let weights = Weights::Kept(kernel);
                     return conv::forward(&engine, geometry, x, &weights, bias, y);
                 }
                 with_weights(&engine, geometry, Way::Forward, kernel, |weights| {

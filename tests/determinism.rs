@@ -4,8 +4,11 @@
 mod common;
 
 use common::{Inputs, Numbers, Problem};
-use do_conv::{Composition, DoConv2d, Gradients, PaddingMode, Pairing, Saved};
+use do_conv::{
+    Composition, Conv2d, Conv2dConfig, DoConv2d, Gradients, PaddingMode, Pairing, Saved,
+};
 use ndarray::{Array4, Axis, s};
+use rayon::prelude::*;
 
 fn dense() -> Problem {
     Problem {
@@ -212,5 +215,20 @@ fn strides_do_not_change_bits() {
             let between = wide.slice(s![.., .., .., 1..;2]);
             assert!(between.iter().all(|&value| value == 0.5), "{name}, {composition:?}");
         }
+    }
+}
+
+#[test]
+fn one_layer_serves_many_threads_from_its_first_pass_on() {
+    // Enough weights that they are packed by all threads, while these wait for them.
+    let config = Conv2dConfig::new(256, 256, [3, 3]).padding(1);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(8).build().unwrap();
+    let x = Array4::<f32>::ones((1, 256, 2, 2));
+    for seed in 0..100 {
+        let conv: Conv2d<f32> = config.clone().init(seed).unwrap();
+        let expected = conv.clone().forward(&x).unwrap();
+        let outputs: Vec<_> =
+            pool.install(|| (0..32).into_par_iter().map(|_| conv.forward(&x).unwrap()).collect());
+        assert!(outputs.iter().all(|y| *y == expected));
     }
 }

@@ -194,3 +194,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_stride_and_a_dilation_beyond_any_memory() {
+    let far = 1 << (usize::BITS - 4);
+    let conv = Conv2dConfig::new(1, 1, [1, 2])
+        .dilation([1, far])
+        .stride([1, usize::MAX])
+        .padding([[0, 0], [far, far]]);
+    let conv: Conv2d<f32> = conv.bias(false).init(0).unwrap();
+    let x = Array4::ones((1, 1, 1, 1));
+    let y = conv.forward(&x).unwrap();
+    assert_eq!(y, Array4::from_elem((1, 1, 1, 1), conv.weight()[[0, 0, 0, 1]]));
+    conv.backward(&x, &y).unwrap();
+
+    let conv = Conv2dConfig::new(1, 8, [1, 1]).stride([far, 1]).padding([[far, far], [0, 0]]);
+    let conv: Conv2d<f32> = conv.bias(false).init(0).unwrap();
+    let x = Array4::ones((8, 1, 1, 5));
+    let y = conv.forward(&x).unwrap();
+    assert_eq!(y.dim(), (8, 8, 3, 5));
+    conv.backward(&x, &y).unwrap();
+}

@@ -5,6 +5,7 @@
 //! repetitions. Where a step of two or more would leave gaps between these pixels, a row is copied as
 //! one segment for each remainder of the position by the step.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::cut_at;
@@ -118,12 +119,12 @@ impl<'a> Source<'a> {
             let taps = axis.offsets.len();
             let farthest = axis.offsets.iter().max().zip(axis.offsets.iter().min());
             let span = farthest.map_or(0, |(last, first)| last.abs_diff(*first));
-            let dense = ((outputs - 1) * axis.step).saturating_add(span + 1);
+            let dense = (outputs - 1).saturating_mul(axis.step).saturating_add(span + 1);
             dense.min(taps.saturating_mul(outputs))
         };
         match self.crossing {
             true => lines * cols * self.taps(),
-            false => axis_len(self.rows, lines) * axis_len(self.cols, cols),
+            false => axis_len(self.rows, lines).saturating_mul(axis_len(self.cols, cols)),
         }
     }
 }
@@ -234,7 +235,7 @@ impl<M: Copy, E: Copy> Strip<M, E> {
     /// Each image row that is read, once.
     fn add_rows(&mut self, source: &Source, block: &Block, image_len: usize) {
         let (rows, row_len) = (source.rows, source.cols.input);
-        let mut known = Vec::new();
+        let mut known = HashMap::new();
         for line in block.lines.clone() {
             let (image, line) = (line / rows.output, line % rows.output);
             for tap in 0..rows.offsets.len() {
@@ -244,13 +245,11 @@ impl<M: Copy, E: Copy> Strip<M, E> {
                     self.line_rows.push(None);
                     continue;
                 }
-                // If it is there, it is one of the last.
-                let index = known.iter().rposition(|&known| known == row).unwrap_or_else(|| {
-                    known.push(row);
+                let index = known.entry(row).or_insert_with(|| {
                     self.row_starts.push(start);
-                    known.len() - 1
+                    self.row_starts.len() - 1
                 });
-                self.line_rows.push(Some(index));
+                self.line_rows.push(Some(*index));
             }
         }
         self.reach = self.row_starts.iter().flatten().max().map_or(0, |start| start + row_len);
@@ -279,13 +278,13 @@ impl<M: Copy, E: Copy> Strip<M, E> {
             self.tap_starts = positions.iter().map(|&position| add(position, outputs)).collect();
             return;
         }
-        let mut starts = vec![None; cols.step.min(span + 1)];
+        let mut starts = HashMap::new();
         let tap_starts = positions.iter().map(|position| {
             let from = position.abs_diff(nearest);
             let remainder = from % cols.step;
             let len = outputs + (span - remainder) / cols.step;
             let start =
-                starts[remainder].get_or_insert_with(|| add(nearest + remainder as isize, len));
+                starts.entry(remainder).or_insert_with(|| add(nearest + remainder as isize, len));
             *start + from / cols.step
         });
         self.tap_starts = tap_starts.collect();

@@ -3,7 +3,7 @@
 use super::simd::{MOST_LANES, Simd};
 use crate::{PaddingMode, Scalar};
 
-/// How a vector reads: values of [`Line::kinds`] and of the constant parameter of [`Line::read`].
+/// How a vector reads: values of [`Line::kinds`] and of the constant parameter of [`Reader::read`].
 pub mod kind {
     /// Step 1, all lanes inside the image.
     pub const FULL: u8 = 0;
@@ -19,6 +19,7 @@ pub mod kind {
 pub struct Line<M, E> {
     first: isize,
     step: usize,
+    pub len: usize,
     /// By vector, how it reads.
     pub kinds: Vec<u8>,
     /// By vector, the lanes that read inside the image.
@@ -45,6 +46,7 @@ impl<M: Copy, E: Copy> Line<M, E> {
         let mut line = Self {
             first,
             step: step as usize,
+            len,
             kinds: Vec::new(),
             masks: Vec::new(),
             even_masks: Vec::new(),
@@ -74,36 +76,10 @@ impl<M: Copy, E: Copy> Line<M, E> {
         line
     }
 
-    /// Reads vector `index` of the image row `line`, where the vector is of the kind `KIND`.
-    ///
-    /// # Safety
-    /// `line` must point to an image row of the input length, and `KIND` be that of
-    /// [`Line::kinds`] at `index`.
+    /// What reads vector `index` of image rows.
     #[inline(always)]
-    pub unsafe fn read<T, S, const KIND: u8>(
-        &self,
-        simd: S,
-        line: *const T,
-        index: usize,
-    ) -> S::Vector
-    where
-        T: Scalar,
-        S: Simd<T, Mask = M, EvenMask = E>,
-    {
-        // SAFETY: a full vector reads LANES pixels inside the row; else the mask has just the lanes
-        // that do.
-        unsafe {
-            if KIND == kind::GATHER {
-                return self.gather(simd, line, index);
-            }
-            let source =
-                line.wrapping_offset(self.first).wrapping_add(index * S::LANES * self.step);
-            match KIND {
-                kind::FULL => simd.load(source),
-                kind::MASKED => simd.load_masked(source, *self.masks.get_unchecked(index)),
-                _ => simd.load_even(source, *self.even_masks.get_unchecked(index)),
-            }
-        }
+    pub fn reader(&self, index: usize) -> Reader<'_, M, E> {
+        Reader { line: self, index, mask: self.masks[index], even_mask: self.even_masks[index] }
     }
 
     /// Reads a vector one lane at a time.
@@ -123,5 +99,42 @@ impl<M: Copy, E: Copy> Line<M, E> {
         }
         // SAFETY: `lanes` has at least LANES elements.
         unsafe { simd.load(lanes.as_ptr()) }
+    }
+}
+
+/// Reads one vector of image rows.
+pub struct Reader<'a, M, E> {
+    line: &'a Line<M, E>,
+    index: usize,
+    mask: M,
+    even_mask: E,
+}
+
+impl<M: Copy, E: Copy> Reader<'_, M, E> {
+    /// Reads the vector of `row`, where it is of the kind `KIND`.
+    ///
+    /// # Safety
+    /// `row` must point to an image row of the input length, and `KIND` be that of [`Line::kinds`].
+    #[inline(always)]
+    pub unsafe fn read<T, S, const KIND: u8>(&self, simd: S, row: *const T) -> S::Vector
+    where
+        T: Scalar,
+        S: Simd<T, Mask = M, EvenMask = E>,
+    {
+        let &Self { line, index, mask, even_mask } = self;
+        // SAFETY: a full vector reads LANES pixels inside the row; else the mask has just the lanes
+        // that do.
+        unsafe {
+            if KIND == kind::GATHER {
+                return line.gather(simd, row, index);
+            }
+            let first = index * (S::LANES * line.step);
+            let source = row.wrapping_offset(line.first).wrapping_add(first);
+            match KIND {
+                kind::FULL => simd.load(source),
+                kind::MASKED => simd.load_masked(source, mask),
+                _ => simd.load_even(source, even_mask),
+            }
+        }
     }
 }

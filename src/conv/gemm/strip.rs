@@ -350,44 +350,127 @@ impl<M: Copy, E: Copy> Strip<M, E> {
             for (value, pixel) in target.iter_mut().zip(&self.gathered) {
                 *value = pixel.map_or(T::zero(), |pixel| source[pixel]);
             }
-            for (index, &row) in self.row_starts.iter().enumerate() {
-                let target = &mut target[index * self.row_len..];
-                let Some(row) = row else {
-                    target[..self.row_len].fill(T::zero());
-                    continue;
-                };
-                // SAFETY: `reach` is past every row, as asserted for the last channel. A segment's
-                // vectors are written in order, so that what each writes past the segment is
-                // overwritten by what is there, and there is room for one more past the last.
-                unsafe { self.fill_row(simd, source.as_ptr().add(row), target.as_mut_ptr()) };
+            if self.row_len <= NARROW * S::LANES {
+                self.fill_columns(simd, source, target);
+            } else {
+                self.fill_rows(simd, source, target);
             }
         }
     }
 
-    /// # Safety
-    /// `row` must be an image row, and `target` be writable for a row and a vector.
+    /// Copies a channel row by row. Vectors are written in order: what one writes past its segment is
+    /// overwritten by the next.
     #[inline(always)]
-    unsafe fn fill_row<T, S>(&self, simd: S, row: *const T, target: *mut T)
+    fn fill_rows<T, S>(&self, simd: S, source: &[T], target: &mut [T])
     where
         T: Scalar,
         S: Simd<T, Mask = M, EvenMask = E>,
     {
-        for Segment { start, line } in &self.segments {
-            for (index, &kind) in line.kinds.iter().enumerate() {
-                // SAFETY: the caller's promise; the vectors are of the kinds that are given.
-                unsafe {
-                    let target = target.add(start + index * S::LANES);
-                    let store = |vector| simd.store(target, vector);
-                    match kind {
-                        kind::FULL => store(line.read::<T, S, { kind::FULL }>(simd, row, index)),
-                        kind::MASKED => {
-                            store(line.read::<T, S, { kind::MASKED }>(simd, row, index))
+        for (row, &from) in self.row_starts.iter().enumerate() {
+            let target = &mut target[row * self.row_len..];
+            let Some(from) = from else {
+                target[..self.row_len].fill(T::zero());
+                continue;
+            };
+            assert!(target.len() >= self.row_len + S::LANES);
+            let row = source[from..].as_ptr();
+            for Segment { start, line } in &self.segments {
+                for (index, &kind) in line.kinds.iter().enumerate() {
+                    // SAFETY: `reach` is past every row, and the vectors are of the kinds that are
+                    // given; there is room for a vector past the last, as just asserted.
+                    unsafe {
+                        let target = target.as_mut_ptr().add(start + index * S::LANES);
+                        let reader = line.reader(index);
+                        match kind {
+                            kind::FULL => {
+                                simd.store(target, reader.read::<T, S, { kind::FULL }>(simd, row));
+                            }
+                            kind::MASKED => {
+                                simd.store(
+                                    target,
+                                    reader.read::<T, S, { kind::MASKED }>(simd, row),
+                                );
+                            }
+                            kind::EVEN => {
+                                simd.store(target, reader.read::<T, S, { kind::EVEN }>(simd, row));
+                            }
+                            _ => {
+                                simd.store(
+                                    target,
+                                    reader.read::<T, S, { kind::GATHER }>(simd, row),
+                                );
+                            }
                         }
-                        kind::EVEN => store(line.read::<T, S, { kind::EVEN }>(simd, row, index)),
-                        _ => store(line.read::<T, S, { kind::GATHER }>(simd, row, index)),
                     }
                 }
             }
+        }
+    }
+
+    /// Copies a channel vector by vector of its rows, which are short: so each vector's masks are looked
+    /// up once. Columns are copied from the last to the first: what one writes past the end of a row is
+    /// overwritten by the first of the next row.
+    #[inline(always)]
+    fn fill_columns<T, S>(&self, simd: S, source: &[T], target: &mut [T])
+    where
+        T: Scalar,
+        S: Simd<T, Mask = M, EvenMask = E>,
+    {
+        for Segment { start, line } in self.segments.iter().rev() {
+            for (index, &kind) in line.kinds.iter().enumerate().rev() {
+                let target = &mut target[start + index * S::LANES..];
+                let column = Column { strip: self, line, index, source, target };
+                match kind {
+                    kind::FULL => column.copy::<S, { kind::FULL }>(simd),
+                    kind::MASKED => column.copy::<S, { kind::MASKED }>(simd),
+                    kind::EVEN => column.copy::<S, { kind::EVEN }>(simd),
+                    _ => column.copy::<S, { kind::GATHER }>(simd),
+                }
+            }
+        }
+    }
+}
+
+/// Vectors of a row that is short.
+const NARROW: usize = 2;
+
+/// One vector of every row of a channel.
+struct Column<'a, T, M, E> {
+    strip: &'a Strip<M, E>,
+    line: &'a Line<M, E>,
+    index: usize,
+    /// From the channel's first pixel on.
+    source: &'a [T],
+    target: &'a mut [T],
+}
+
+impl<T: Scalar, M: Copy, E: Copy> Column<'_, T, M, E> {
+    /// Copies vectors of that kind. Where rows have several segments, nothing is written past one.
+    #[inline(always)]
+    fn copy<S: Simd<T, Mask = M, EvenMask = E>, const KIND: u8>(self, simd: S) {
+        let Self { strip, line, index, source, target } = self;
+        let whole = strip.segments.len() == 1 || line.len - index * S::LANES >= S::LANES;
+        let lanes = if whole { S::LANES } else { line.len - index * S::LANES };
+        let mask = simd.mask(0..lanes);
+        let last = (strip.row_starts.len().max(1) - 1) * strip.row_len;
+        assert!(target.len() >= last + S::LANES);
+        let reader = line.reader(index);
+        let mut target = target.as_mut_ptr();
+        for &row in &strip.row_starts {
+            // SAFETY: `reach` is past every row, and the vector is of that kind; `target` has LANES
+            // elements at every row, as just asserted.
+            unsafe {
+                let vector = match row {
+                    Some(row) => reader.read::<T, S, KIND>(simd, source.as_ptr().add(row)),
+                    None => simd.zero(),
+                };
+                if whole {
+                    simd.store(target, vector);
+                } else {
+                    simd.store_masked(target, mask, vector);
+                }
+            }
+            target = target.wrapping_add(strip.row_len);
         }
     }
 }

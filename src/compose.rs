@@ -56,23 +56,19 @@ impl Composer {
         }
     }
 
-    /// `E[m, s]`: the identity, repeated as often as it fits into `S`; the same for every channel.
-    pub fn identity<T: Scalar>(&self, tap: usize, s: usize) -> T {
-        let repeated = self.taps * (self.d_mul / self.taps);
-        if s % self.taps == tap && s < repeated { T::one() } else { T::zero() }
+    /// The elements of `d`, `[channels, MN, S]`, where the identity `E` is one, which is repeated as
+    /// often as it fits into `S`: `s ≡ m` modulo `MN`.
+    pub fn at_identity<'d, T>(&self, d: &'d mut [T]) -> impl Iterator<Item = &'d mut T> {
+        let Self { taps, d_mul, .. } = *self;
+        d.chunks_exact_mut(d_mul).enumerate().flat_map(move |(row, values)| {
+            values[row % taps..].iter_mut().step_by(taps).take(d_mul / taps)
+        })
     }
 
     /// `D = d_offset + E`, `[I, MN, S]`.
     pub fn depthwise<T: Scalar>(&self, d_offset: &[T]) -> Vec<T> {
         let mut d = d_offset.to_vec();
-        for channel in d.chunks_exact_mut(self.taps * self.d_mul) {
-            for (tap, row) in channel.chunks_exact_mut(self.d_mul).enumerate() {
-                // `E` is one where s ≡ tap modulo MN, in whole repetitions.
-                for value in row[tap..].iter_mut().step_by(self.taps).take(self.d_mul / self.taps) {
-                    *value += T::one();
-                }
-            }
-        }
+        self.at_identity(&mut d).for_each(|value| *value += T::one());
         d
     }
 

@@ -97,6 +97,14 @@ impl<T: Scalar> Channels<T> for Features<'_, T> {
         let pixels = Strip::new(simd, &self.source, block);
         let (lines, line_len) = self.source.lines(block);
         let kernel_cols = self.source.cols.offsets.len();
+        // By line, where each tap starts to read that doesn't read zeros, once for all channels.
+        let mut starts = vec![Vec::with_capacity(taps); lines];
+        for (line, starts) in starts.iter_mut().enumerate() {
+            for tap in 0..taps {
+                let start = pixels.start(line, [tap / kernel_cols, tap % kernel_cols]);
+                starts.extend(start.map(|start| [start, tap * d_mul]));
+            }
+        }
         let mut patch = Vec::new();
         let x = &self.x[block.image * self.source.channels * self.plane..];
         let inputs = channels.start / d_mul..channels.end / d_mul;
@@ -104,20 +112,16 @@ impl<T: Scalar> Channels<T> for Features<'_, T> {
         for (input, target) in inputs.zip(target.chunks_exact_mut(d_mul * len)) {
             pixels.fill(simd, x, self.plane, input..input + 1, &mut patch);
             let d = &self.d[input * taps * d_mul..][..taps * d_mul];
-            for line in 0..lines {
-                let mut reads = Vec::with_capacity(taps);
-                for (tap, row) in d.chunks_exact(d_mul).enumerate() {
-                    let start = pixels.start(line, [tap / kernel_cols, tap % kernel_cols]);
-                    reads.extend(start.map(|start| (&patch[start..], row)));
-                }
+            for (line, starts) in starts.iter().enumerate() {
+                let products = Products { x: &patch, d, starts, pixels: line_len, step: len };
                 let target = &mut target[line * line_len..];
                 let mut s = 0;
                 while s + 4 <= d_mul {
-                    products::<T, S, 4>(simd, &reads, s, line_len, &mut target[s * len..], len);
+                    products.write::<S, 4>(simd, s, target);
                     s += 4;
                 }
                 while s < d_mul {
-                    products::<T, S, 1>(simd, &reads, s, line_len, &mut target[s * len..], len);
+                    products.write::<S, 1>(simd, s, target);
                     s += 1;
                 }
             }
@@ -125,28 +129,35 @@ impl<T: Scalar> Channels<T> for Features<'_, T> {
     }
 }
 
-/// `target[q · step + p] = Σ D[m, s + q] · x[m, p]` for `Q` features and `pixels` of a line, where
-/// `reads` has `(x[m, ..], D[m, ..])` for each tap `m` that doesn't read zeros.
-#[inline(always)]
-fn products<T: Scalar, S: Simd<T>, const Q: usize>(
-    simd: S,
-    reads: &[(&[T], &[T])],
-    s: usize,
+/// The features of one channel and line.
+struct Products<'a, T> {
+    /// The channel's strip.
+    x: &'a [T],
+    /// `[MN, S]`.
+    d: &'a [T],
+    /// Where each tap that doesn't read zeros starts in `x` and in `d`.
+    starts: &'a [[usize; 2]],
     pixels: usize,
-    target: &mut [T],
+    /// From one feature to the next.
     step: usize,
-) {
-    for first in (0..pixels).step_by(S::LANES) {
-        let len = S::LANES.min(pixels - first);
-        let mut sums = [simd.zero(); Q];
-        for (x, d) in reads {
-            let x = load_part(simd, &x[first..first + len]);
-            for (sum, &d) in sums.iter_mut().zip(&d[s..s + Q]) {
-                *sum = simd.fma(simd.splat(d), x, *sum);
+}
+
+impl<T: Scalar> Products<'_, T> {
+    /// Writes `Q` features from `s` on: `target[s · step + p] = Σ_m D[m, s] · x[m, p]`.
+    #[inline(always)]
+    fn write<S: Simd<T>, const Q: usize>(&self, simd: S, s: usize, target: &mut [T]) {
+        for first in (0..self.pixels).step_by(S::LANES) {
+            let len = S::LANES.min(self.pixels - first);
+            let mut sums = [simd.zero(); Q];
+            for &[x, d] in self.starts {
+                let x = load_part(simd, &self.x[x + first..][..len]);
+                for (sum, &d) in sums.iter_mut().zip(&self.d[d + s..][..Q]) {
+                    *sum = simd.fma(simd.splat(d), x, *sum);
+                }
             }
-        }
-        for (q, &sum) in sums.iter().enumerate() {
-            store_part(simd, &mut target[q * step + first..][..len], sum);
+            for (q, &sum) in sums.iter().enumerate() {
+                store_part(simd, &mut target[(s + q) * self.step + first..][..len], sum);
+            }
         }
     }
 }

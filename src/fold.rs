@@ -247,10 +247,11 @@ impl DoConv2d<f64> {
             bias.mapv_inplace(f64::abs);
         }
         if let Some(d_offset) = &mut absolute.d_offset {
-            for ((_, tap, s), value) in d_offset.indexed_iter_mut() {
-                let identity = self.composer.identity::<f64>(tap, s);
-                *value = (*value + identity).abs() - identity;
-            }
+            fill(d_offset.view_mut(), |d_offset| {
+                self.composer.at_identity(d_offset).for_each(|value| *value += 1.0);
+                d_offset.iter_mut().for_each(|value| *value = value.abs());
+                self.composer.at_identity(d_offset).for_each(|value| *value -= 1.0);
+            });
         }
         absolute
     }

@@ -92,10 +92,7 @@ impl DoConv2dConfig {
         if let (Some(d_offset), DInit::Random(init)) = (&mut d_offset, self.d_init) {
             fill(d_offset.view_mut(), |d| {
                 sampler.draw([OPERATION, "d_init"], init, [taps, taps * d_mul], d)?;
-                for (index, value) in d.iter_mut().enumerate() {
-                    let (tap, s) = (index / d_mul % taps, index % d_mul);
-                    *value -= composer.identity(tap, s);
-                }
+                composer.at_identity(d).for_each(|value| *value -= T::one());
                 Ok(())
             })?;
         }

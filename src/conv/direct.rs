@@ -333,7 +333,7 @@ impl<T: Scalar, M: Copy, E: Copy, const R: usize> Sums<'_, T, M, E, R> {
         C * S::LANES
     }
 
-    /// As [`Sums::compute`] for one output channel and `M` consecutive rows of the kernel: a row is
+    /// As [`Sums::compute`] for one output channel and `ROWS` consecutive rows of the kernel: a row is
     /// loaded once for all lines that read it.
     #[inline(always)]
     fn share<

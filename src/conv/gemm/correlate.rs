@@ -11,7 +11,7 @@ use crate::Scalar;
 use crate::conv::axis::{TapAxis, runs};
 use crate::conv::queue::{self, Queue};
 use crate::conv::shared::Shared;
-use crate::conv::simd::{Kernel, MOST_LANES, Simd, transpose};
+use crate::conv::simd::{Kernel, MOST_LANES, Simd, load_part, transpose};
 use crate::memory::Memory;
 
 /// A grouped cross-correlation. It is a convolution's forward pass, or one phase of its input's
@@ -351,11 +351,7 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
             let count = S::LANES.min(group_channels[1] - first);
             let channel = group * group_channels[1] + first;
             let bias = match self.bias {
-                // SAFETY: the mask has a lane for each of the channels.
-                Some(bias) => unsafe {
-                    let bias = &bias[channel..channel + count];
-                    simd.load_masked(bias.as_ptr(), simd.mask(0..count))
-                },
+                Some(bias) => load_part(simd, &bias[channel..channel + count]),
                 None => simd.zero(),
             };
             for from in (0..piece.pixels).step_by(S::LANES) {

@@ -35,12 +35,10 @@ impl<'a, T> KernelView<'a, T> {
     /// The same as it maps the gradient of the output: rows are input channels.
     pub fn transposed(data: &'a [T], groups: usize, [outputs, inputs, taps]: [usize; 3]) -> Self {
         Self {
-            data,
-            groups,
             size: [inputs, outputs, taps],
-            group: outputs * inputs * taps,
             row_stride: taps,
             channel_stride: inputs * taps,
+            ..Self::forward(data, groups, [outputs, inputs, taps])
         }
     }
 

@@ -4,8 +4,8 @@
 //! For one tap, this is a product of two matrices whose rows are pixels: the strip's channels side by
 //! side, read from where the tap reads, and the channels of `dy` side by side. Both are transposed
 //! once for all taps; padding is left out of the sums. Where input channels are so few that they don't
-//! fill a register tile, each is taken as one for each kernel column. Tasks divide the channels of `dW`, never the
-//! sum, so each element is summed in the order of blocks and pixels.
+//! fill a register tile, each is taken as one for each kernel column. Tasks divide the channels of
+//! `dW`, never the sum, so each element is summed in the order of blocks and pixels.
 
 use std::ops::Range;
 

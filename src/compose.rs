@@ -87,8 +87,13 @@ impl Composer {
         w: &[T],
         weight: &mut [T],
     ) {
-        let (taps, d_mul) = (self.taps, self.d_mul);
-        // Dᵀ, so that the taps of one s lie side by side.
+        self.compose_outputs(engine, &self.transposed(d_offset), 0, w, weight);
+    }
+
+    /// `Dᵀ`, `[I, S, width]`, so that the taps of one `s` lie side by side; `width` is `MN` filled up to
+    /// a multiple of [`LANES`].
+    pub fn transposed<T: Scalar>(&self, d_offset: &[T]) -> Vec<T> {
+        let Self { taps, d_mul, .. } = *self;
         let width = taps.next_multiple_of(LANES);
         let d = self.depthwise(d_offset);
         let mut transposed = vec![T::zero(); d.len() / taps * width];
@@ -100,7 +105,28 @@ impl Composer {
                 column.zip(row).for_each(|(target, &value)| *target = value);
             }
         }
-        self.row_products(engine, [d_mul, taps], width, &transposed, w, weight);
+        transposed
+    }
+
+    /// Writes `W'` of some output channels from `first` on, `[outputs, n, MN]`, for their part of `W`
+    /// and for `Dᵀ` as [`Composer::transposed`] gives it.
+    pub fn compose_outputs<T: Scalar>(
+        &self,
+        engine: &Engine<T>,
+        transposed: &[T],
+        first: usize,
+        w: &[T],
+        weight: &mut [T],
+    ) {
+        // A few output channels together, which read the same rows one after the other.
+        let block = self.group_outputs.min(8);
+        let [w_len, len] = [self.d_mul, self.taps].map(|len| block * self.group_inputs * len);
+        let maccs = w.len().saturating_mul(self.taps);
+        for_each_chunk(engine.threads(maccs), weight, len, |index, weight| {
+            let w = &w[index * w_len..];
+            let first = first + index * block;
+            T::dispatch_to(engine.isa, Products { composer: self, first, transposed, w, weight });
+        });
     }
 
     /// Writes the adjoint at `dweight`, `[O, n, MN]`: `dw`, `[O, n, S]`, and `dd_offset`,
@@ -146,56 +172,28 @@ impl Composer {
             T::dispatch_to(engine.isa, adjoints);
         });
     }
-
-    /// For each output channel `o`: `sums[o, i, j] = Σ_t factors[o, i, t] · rows[c(o, i), t, j]` with
-    /// `t < steps` and `j < len ≤ width`.
-    fn row_products<T: Scalar>(
-        &self,
-        engine: &Engine<T>,
-        [steps, len]: [usize; 2],
-        width: usize,
-        rows: &[T],
-        factors: &[T],
-        sums: &mut [T],
-    ) {
-        // A few output channels together, which read the same rows one after the other.
-        let block = self.group_outputs.min(8);
-        let threads = engine.threads(self.maccs());
-        for_each_chunk(threads, sums, block * self.group_inputs * len, |index, sums| {
-            let factors = &factors[index * block * self.group_inputs * steps..];
-            let first = index * block;
-            let product =
-                RowProducts { composer: self, first, rows, width, factors, sums, steps, len };
-            T::dispatch_to(engine.isa, product);
-        });
-    }
 }
 
 /// Elements that take half of L1.
 const SUMS_IN_L1: usize = 4096;
 
-/// Sums of a few output channels from `first` on.
-struct RowProducts<'a, T> {
+/// `weight[o, i, m] = Σ_s w[o, i, s] · transposed[c(o, i), s, m]` for a few output channels from `first`
+/// on.
+struct Products<'a, T> {
     composer: &'a Composer,
     first: usize,
-    /// `[I, steps, width]`.
-    rows: &'a [T],
-    width: usize,
-    /// `[outputs, n, steps]`.
-    factors: &'a [T],
-    /// `[outputs, n, len]`.
-    sums: &'a mut [T],
-    steps: usize,
-    len: usize,
+    transposed: &'a [T],
+    w: &'a [T],
+    weight: &'a mut [T],
 }
 
-impl<T: Scalar> Kernel<T> for RowProducts<'_, T> {
+impl<T: Scalar> Kernel<T> for Products<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd<T>>(mut self, simd: S) {
-        let inputs = self.composer.group_inputs;
-        let outputs = self.sums.len() / (inputs * self.len);
+        let Composer { group_inputs: inputs, taps, .. } = *self.composer;
+        let outputs = self.weight.len() / (inputs * taps);
         let mut output = 0;
         while output < outputs {
             // Output channels of one channel of D at a time read its rows together.
@@ -219,7 +217,7 @@ impl<T: Scalar> Kernel<T> for RowProducts<'_, T> {
     }
 }
 
-impl<T: Scalar> RowProducts<'_, T> {
+impl<T: Scalar> Products<'_, T> {
     /// Sums for `Q` output channels from `output` on.
     #[inline(always)]
     fn sum<S: Simd<T>, const Q: usize>(
@@ -229,27 +227,27 @@ impl<T: Scalar> RowProducts<'_, T> {
         input: usize,
         channel: usize,
     ) {
-        let Self { width, steps, len, rows, factors, .. } = *self;
-        let inputs = self.composer.group_inputs;
-        let rows = &rows[channel * steps * width..][..steps * width];
+        let Composer { group_inputs: inputs, taps, d_mul, .. } = *self.composer;
+        let width = taps.next_multiple_of(LANES);
+        let rows = &self.transposed[channel * d_mul * width..][..d_mul * width];
         let mut by_output: [&[T]; Q] = [&[]; Q];
         for (q, part) in by_output.iter_mut().enumerate() {
-            *part = &factors[((output + q) * inputs + input) * steps..][..steps];
+            *part = &self.w[((output + q) * inputs + input) * d_mul..][..d_mul];
         }
-        for block in (0..len).step_by(LANES) {
+        for block in (0..taps).step_by(LANES) {
             let mut sums = [[T::zero(); LANES]; Q];
-            for (t, row) in rows.chunks_exact(width).enumerate() {
+            for (s, row) in rows.chunks_exact(width).enumerate() {
                 let row = &row[block..block + LANES];
-                for (sums, factors) in sums.iter_mut().zip(&by_output) {
+                for (sums, w) in sums.iter_mut().zip(&by_output) {
                     for (sum, &value) in sums.iter_mut().zip(row) {
-                        *sum = simd.fma_scalar(factors[t], value, *sum);
+                        *sum = simd.fma_scalar(w[s], value, *sum);
                     }
                 }
             }
             for (q, sums) in sums.into_iter().enumerate() {
                 // All lanes, where what the last ones overwrite comes later.
-                let start = ((output + q) * inputs + input) * len + block;
-                let targets = &mut self.sums[start..(output + q + 1) * inputs * len];
+                let start = ((output + q) * inputs + input) * taps + block;
+                let targets = &mut self.weight[start..(output + q + 1) * inputs * taps];
                 if let Some(targets) = targets.first_chunk_mut() {
                     *targets = sums;
                 } else {

@@ -195,10 +195,15 @@ pub enum Pairing {
 impl Pairing {
     /// Whether it pairs each `W[o, i]` with the input channel it reads.
     pub(crate) fn is_by_input_channel(self, spec: &Spec) -> bool {
+        self.is_by_channel_of([spec.groups, spec.group_inputs(), spec.group_outputs()])
+    }
+
+    /// The same for `g` groups of `n` input and `r` output channels.
+    pub(crate) fn is_by_channel_of(self, [groups, inputs, outputs]: [usize; 3]) -> bool {
         match self {
             Self::InputChannel => true,
-            Self::PyTorch => spec.groups == 1 || spec.group_outputs() == 1,
-            Self::TensorFlow => spec.groups == 1 || spec.group_inputs() == 1,
+            Self::PyTorch => groups == 1 || outputs == 1,
+            Self::TensorFlow => groups == 1 || inputs == 1,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The one error type: which operation, which field, what was expected, what came.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Result of every fallible operation of this crate.
@@ -23,6 +24,10 @@ pub enum ErrorKind {
     Value,
     /// The allocator has no room for the result.
     Memory,
+    /// The operating system refused to read or write a file.
+    File,
+    /// A file doesn't hold what its format demands, or a checkpoint not what a layer demands.
+    Format,
 }
 
 /// A refused operation. Nothing was written and nothing changed.
@@ -44,8 +49,8 @@ pub struct Error {
     pub kind: ErrorKind,
     /// The function that refused, as `Type::method`.
     pub operation: &'static str,
-    /// The argument or setting at fault.
-    pub field: &'static str,
+    /// The argument, setting, file or tensor at fault.
+    pub field: Cow<'static, str>,
     /// What would have been accepted.
     pub expected: String,
     /// What came.
@@ -56,10 +61,11 @@ impl Error {
     pub(crate) fn new(
         kind: ErrorKind,
         operation: &'static str,
-        field: &'static str,
+        field: impl Into<Cow<'static, str>>,
         expected: impl fmt::Display,
         got: impl fmt::Display,
     ) -> Self {
+        let field = field.into();
         Self { kind, operation, field, expected: expected.to_string(), got: got.to_string() }
     }
 

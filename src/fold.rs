@@ -69,6 +69,45 @@ pub struct BatchNorm<'a, T> {
     pub eps: f64,
 }
 
+impl<T: Scalar> BatchNorm<'_, T> {
+    /// Refuses slices that aren't one element a channel, and variances that can't be divided by.
+    pub(crate) fn validate(&self, operation: &'static str, channels: usize) -> Result<()> {
+        let &Self { weight, bias, running_mean, running_var, eps } = self;
+        for (field, slice) in [
+            ("batch_norm.weight", weight),
+            ("batch_norm.bias", bias),
+            ("batch_norm.running_mean", Some(running_mean)),
+            ("batch_norm.running_var", Some(running_var)),
+        ] {
+            if let Some(slice) = slice {
+                array::expect_shape(operation, field, &[channels], &[slice.len()])?;
+            }
+        }
+        for &var in running_var {
+            let sum = var.widen() + eps;
+            if !(sum > 0.0 && sum.is_finite()) {
+                let field = "batch_norm.running_var";
+                let expected = "a variance that is positive and finite with eps added";
+                let got = format!("{var} + {eps}");
+                return Err(Error::new(ErrorKind::Value, operation, field, expected, got));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a channel is multiplied by.
+    pub(crate) fn scale(&self, channel: usize) -> f64 {
+        let deviation = (self.running_var[channel].widen() + self.eps).sqrt();
+        self.weight.map_or(1.0, |weight| weight[channel].widen()) / deviation
+    }
+
+    /// What the value `own` of a channel becomes.
+    pub(crate) fn apply(&self, channel: usize, own: f64) -> f64 {
+        let centred = own - self.running_mean[channel].widen();
+        centred * self.scale(channel) + self.bias.map_or(0.0, |bias| bias[channel].widen())
+    }
+}
+
 impl<T: Scalar> Conv2d<T> {
     /// The convolution followed by a batch normalisation as one convolution, which has a bias:
     /// `weight[o] · s`, `(bias[o] − running_mean[o]) · s + shift[o]` with
@@ -80,43 +119,16 @@ impl<T: Scalar> Conv2d<T> {
     pub fn fold_batch_norm(&self, batch_norm: &BatchNorm<'_, T>) -> Result<Self> {
         const OPERATION: &str = "Conv2d::fold_batch_norm";
         let channels = self.spec.out_channels;
-        let &BatchNorm { weight, bias, running_mean, running_var, eps } = batch_norm;
-        for (field, slice) in [
-            ("batch_norm.weight", weight),
-            ("batch_norm.bias", bias),
-            ("batch_norm.running_mean", Some(running_mean)),
-            ("batch_norm.running_var", Some(running_var)),
-        ] {
-            if let Some(slice) = slice {
-                array::expect_shape(OPERATION, field, &[channels], &[slice.len()])?;
-            }
-        }
-        for &var in running_var {
-            let sum = var.widen() + eps;
-            if !(sum > 0.0 && sum.is_finite()) {
-                let field = "batch_norm.running_var";
-                let expected = "a variance that is positive and finite with eps added";
-                let got = format!("{var} + {eps}");
-                return Err(Error::new(ErrorKind::Value, OPERATION, field, expected, got));
-            }
-        }
-        let at = |slice: Option<&[T]>, channel: usize, absent: f64| {
-            slice.map_or(absent, |slice| slice[channel].widen())
-        };
-        let scale = |channel: usize| {
-            let deviation = (running_var[channel].widen() + eps).sqrt();
-            at(weight, channel, 1.0) / deviation
-        };
+        batch_norm.validate(OPERATION, channels)?;
         let mut folded = self.clone();
         folded.config.bias = true;
         for (channel, mut kernel) in folded.weight.outer_iter_mut().enumerate() {
-            let scale = scale(channel);
+            let scale = batch_norm.scale(channel);
             kernel.mapv_inplace(|value| T::round_from(value.widen() * scale));
         }
         let shifted = |channel: usize| {
             let own = self.bias.as_ref().map_or(0.0, |bias| bias[channel].widen());
-            let centred = own - running_mean[channel].widen();
-            T::round_from(centred * scale(channel) + at(bias, channel, 0.0))
+            T::round_from(batch_norm.apply(channel, own))
         };
         folded.bias = Some((0..channels).map(shifted).collect());
         Ok(folded)

@@ -85,6 +85,8 @@
 #![deny(unsafe_code)]
 
 mod array;
+#[cfg(feature = "checkpoint")]
+pub mod checkpoint;
 mod compose;
 mod config;
 // The convolution kernels are the one place for unsafe code.

@@ -1,0 +1,126 @@
+//! `do-conv fold`.
+
+use std::error::Error;
+use std::fs;
+use std::io::{Write, stdout};
+use std::path::Path;
+
+use do_conv::checkpoint::{FoldOptions, FoldReport};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tempfile::{Builder, NamedTempFile};
+
+use crate::arguments::Fold;
+use crate::table::{Table, shown};
+
+pub fn run(arguments: &Fold) -> Result<(), Box<dyn Error>> {
+    let Fold { source, output, report, .. } = arguments;
+    let output = output.as_deref().filter(|_| !arguments.dry_run);
+    for path in [output, report.as_deref()].into_iter().flatten() {
+        if is_same(path, &source.input) {
+            return Err(
+                format!("{}: this is the input, which stays as it is", path.display()).into()
+            );
+        }
+    }
+    if let (Some(output), Some(report)) = (output, report)
+        && (output == report || is_same(output, report))
+    {
+        return Err(format!("{}: output and report in one file", report.display()).into());
+    }
+    // Before anything is written: whether there can be a report.
+    let report = match report {
+        Some(path) => Some((path, report_file(path, arguments.force)?)),
+        None => None,
+    };
+
+    let checkpoint = source.open()?;
+    let mut options = FoldOptions::default()
+        .layers(source.layer_options())
+        .eps(arguments.eps)
+        .overwrite(arguments.force);
+    options.rename = arguments.rename.iter().cloned().collect();
+    options.batch_norms = arguments.fold_batch_norm.iter().cloned().collect();
+    let bar = ProgressBar::new(0);
+    let style = "{bar:40} {decimal_bytes}/{decimal_total_bytes} {elapsed}";
+    bar.set_style(ProgressStyle::with_template(style)?);
+    let folded = checkpoint.fold_with(output, &options, &|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let folded = folded?;
+
+    if let Some((path, mut file)) = report {
+        let json = json!({
+            "input": source.input.display().to_string(),
+            "output": output.map(|output| output.display().to_string()),
+            "folded": folded,
+        });
+        serde_json::to_writer_pretty(&mut file, &json)?;
+        writeln!(file)?;
+        match arguments.force {
+            true => file.persist(path)?,
+            false => file.persist_noclobber(path)?,
+        };
+    }
+    print(&folded, output)?;
+    Ok(())
+}
+
+fn print(folded: &FoldReport, output: Option<&Path>) -> std::io::Result<()> {
+    let mut table =
+        Table::new(["layer", "type", "folded", "shape", "dtype", "largest error", "bound"]);
+    let mut parameters = [0, 0];
+    for layer in &folded.layers {
+        table.push([
+            shown(&layer.name),
+            layer.form.to_string(),
+            shown(&layer.key),
+            format!("{:?}", layer.weight_shape),
+            layer.dtype.to_string(),
+            format!("{:.2e}", layer.difference),
+            format!("{:.2e}", layer.bound),
+        ]);
+        parameters = [0, 1].map(|form| parameters[form] + layer.parameters[form]);
+    }
+    let mut out = stdout().lock();
+    table.print(&mut out)?;
+    let [before, after] = parameters;
+    writeln!(
+        out,
+        "\n{} layers folded and checked, {before} parameters to {after}",
+        folded.layers.len()
+    )?;
+    match output {
+        Some(output) => {
+            let FoldReport { tensors, bytes, .. } = folded;
+            writeln!(out, "{}: {tensors} tensors, {bytes} bytes", output.display())
+        }
+        None => writeln!(out, "nothing was written"),
+    }
+}
+
+/// Whether both are names of one file.
+fn is_same(path: &Path, other: &Path) -> bool {
+    match (fs::canonicalize(path), fs::canonicalize(other)) {
+        (Ok(path), Ok(other)) => path == other,
+        _ => false,
+    }
+}
+
+/// A temporary file where the report will be.
+fn report_file(path: &Path, force: bool) -> Result<NamedTempFile, Box<dyn Error>> {
+    if !force && path.symlink_metadata().is_ok() {
+        let text = format!("{}: exists; --force overwrites it", path.display());
+        return Err(text.into());
+    }
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let mut builder = Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666)); // less what the process's mask says
+    }
+    builder.tempfile_in(folder).map_err(|error| format!("{}: {error}", path.display()).into())
+}

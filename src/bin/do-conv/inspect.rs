@@ -1,0 +1,84 @@
+//! `do-conv inspect`.
+
+use std::error::Error;
+use std::io::{Write, stdout};
+
+use do_conv::Pairing;
+use do_conv::checkpoint::LayerInfo;
+
+use crate::arguments::Inspect;
+use crate::table::{Table, shown};
+
+pub fn run(arguments: &Inspect) -> Result<(), Box<dyn Error>> {
+    let checkpoint = arguments.source.open()?;
+    let layers = checkpoint.layers(&arguments.source.layer_options())?;
+    let mut table = Table::new([
+        "layer",
+        "type",
+        "W",
+        "D",
+        "kernel",
+        "d_mul",
+        "dtype",
+        "pairing",
+        "parameters",
+        "folded",
+    ]);
+    for layer in &layers {
+        let [before, after] = layer.parameters();
+        table.push([
+            shown(&layer.name),
+            layer.form.to_string(),
+            format!("{:?}", layer.w_shape),
+            layer.d_shape.map_or("-".to_owned(), |shape| format!("{shape:?}")),
+            layer.kernel_size.map_or("?".to_owned(), |[rows, cols]| format!("{rows}x{cols}")),
+            layer.d_mul.to_string(),
+            layer.dtype.to_string(),
+            pairing(layer).to_owned(),
+            before.to_string(),
+            after.to_string(),
+        ]);
+    }
+    let mut out = stdout().lock();
+    if !layers.is_empty() {
+        table.print(&mut out)?;
+        writeln!(out)?;
+    }
+    let [before, after] = layers.iter().fold([0, 0], |[before, after], layer| {
+        let parameters = layer.parameters();
+        [before + parameters[0], after + parameters[1]]
+    });
+    let others =
+        checkpoint.tensors().len() - layers.iter().map(LayerInfo::tensor_count).sum::<usize>();
+    writeln!(
+        out,
+        "{} DO-Conv layers, {before} parameters, {after} folded; {others} other tensors",
+        layers.len()
+    )?;
+    let named = |layers: Vec<&LayerInfo>| {
+        layers.iter().map(|layer| shown(&layer.name)).collect::<Vec<_>>().join(", ")
+    };
+    for kind in [Pairing::PyTorch, Pairing::TensorFlow] {
+        let paired: Vec<_> =
+            layers.iter().filter(|layer| layer.needs_pairing() && layer.pairing == kind).collect();
+        if !paired.is_empty() {
+            let kind = pairing(paired[0]);
+            writeln!(out, "grouped layers that need the {kind} pairing: {}", named(paired))?;
+        }
+    }
+    let open: Vec<_> = layers.iter().filter(|layer| layer.kernel_size.is_none()).collect();
+    if !open.is_empty() {
+        writeln!(out, "layers to be told their kernel size, --kernel NAME=MxN: {}", named(open))?;
+    }
+    Ok(())
+}
+
+/// The pairing where it matters.
+fn pairing(layer: &LayerInfo) -> &'static str {
+    match layer.pairing {
+        _ if !layer.needs_pairing() => "-",
+        Pairing::InputChannel => "input channel",
+        Pairing::PyTorch => "PyTorch",
+        Pairing::TensorFlow => "TensorFlow",
+    }
+}

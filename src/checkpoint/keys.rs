@@ -1,0 +1,563 @@
+//! Finds DO-Conv layers by the keys and shapes of their tensors.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use safetensors::Dtype;
+
+use super::float::Float;
+use super::{Checkpoint, Tensor, shown};
+use crate::compose::Composer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::{DoConv2dConfig, Pairing};
+
+/// Whose published DO-Conv code a checkpoint comes from: that fixes keys, shapes and pairing, as the
+/// [module's table](super) says.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Framework {
+    /// PyTorch, and this crate.
+    #[default]
+    PyTorch,
+    /// TensorFlow and Keras.
+    TensorFlow,
+    /// GluonCV on MXNet.
+    Gluon,
+}
+
+impl Framework {
+    fn pairing(self) -> Pairing {
+        match self {
+            Self::PyTorch => Pairing::PyTorch,
+            Self::TensorFlow | Self::Gluon => Pairing::TensorFlow,
+        }
+    }
+
+    /// The last part of the key of `W`.
+    pub(super) fn w_key(self) -> &'static str {
+        match self {
+            Self::PyTorch => "W",
+            Self::TensorFlow => "kernel",
+            Self::Gluon => "weight",
+        }
+    }
+
+    fn separators(self) -> &'static [char] {
+        match self {
+            Self::PyTorch | Self::TensorFlow => &['.', '/'],
+            Self::Gluon => &['.', '/', '_'],
+        }
+    }
+}
+
+/// What to take for a layer. The default: every set of keys of the published PyTorch code.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LayerOptions {
+    /// Whose keys and shapes. Default: [`Framework::PyTorch`].
+    pub framework: Framework,
+    /// Which slice of `D` goes with which of `W`. Default: as the file's metadata says, else as the
+    /// framework does it.
+    pub pairing: Option<Pairing>,
+    /// `[M, N]` of layers by name. Default: as the file's metadata says, else a square.
+    pub kernel_sizes: BTreeMap<String, [usize; 2]>,
+    /// Layers to leave as they are, by name.
+    pub skip: BTreeSet<String>,
+}
+
+impl LayerOptions {
+    /// Sets whose keys and shapes to look for.
+    pub fn framework(mut self, framework: Framework) -> Self {
+        self.framework = framework;
+        self
+    }
+
+    /// Sets which slice of `D` goes with which of `W`.
+    pub fn pairing(mut self, pairing: Pairing) -> Self {
+        self.pairing = Some(pairing);
+        self
+    }
+
+    /// Sets the `[M, N]` of a layer.
+    pub fn kernel_size(mut self, name: impl Into<String>, kernel_size: [usize; 2]) -> Self {
+        self.kernel_sizes.insert(name.into(), kernel_size);
+        self
+    }
+
+    /// Leaves a layer as it is.
+    pub fn skip(mut self, name: impl Into<String>) -> Self {
+        self.skip.insert(name.into());
+        self
+    }
+}
+
+/// The forms of a layer, by its groups.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+pub enum Form {
+    /// One group.
+    #[serde(rename = "DO-Conv")]
+    DoConv,
+    /// Several groups of several channels.
+    #[serde(rename = "DO-GConv")]
+    DoGConv,
+    /// Each input channel a group.
+    #[serde(rename = "DO-DConv")]
+    DoDConv,
+    /// A 1×1 kernel, which has no `D`; its groups can't be told from a checkpoint.
+    #[serde(rename = "1x1")]
+    Pointwise,
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::DoConv => "DO-Conv",
+            Self::DoGConv => "DO-GConv",
+            Self::DoDConv => "DO-DConv",
+            Self::Pointwise => "1x1",
+        })
+    }
+}
+
+/// A DO-Conv layer of a checkpoint, its shapes checked.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerInfo {
+    /// The layer's name: its keys up to the separator.
+    pub name: String,
+    /// DO-Conv, DO-GConv, DO-DConv or 1×1.
+    pub form: Form,
+    /// `I`, input channels; of a 1×1 layer those of one group, `n`.
+    pub in_channels: usize,
+    /// `O`, output channels.
+    pub out_channels: usize,
+    /// `g`, groups; 1 for a 1×1 layer, whatever its real groups.
+    pub groups: usize,
+    /// `MN`, taps of the kernel.
+    pub taps: usize,
+    /// `[M, N]`, if it is known.
+    pub kernel_size: Option<[usize; 2]>,
+    /// `S`, the depth multiplier.
+    pub d_mul: usize,
+    /// `[O, n, S]`.
+    pub w_shape: [usize; 3],
+    /// `[I, MN, S]`; none for a 1×1 layer.
+    pub d_shape: Option<[usize; 3]>,
+    /// `[O, n, M·N]`, the composed kernel's shape but for the last two axes being one.
+    pub weight_shape: [usize; 3],
+    /// The element type of `W` and of the folded kernel.
+    pub dtype: Dtype,
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// Which slice of `D` goes with which of `W`.
+    pub pairing: Pairing,
+    pub(super) framework: Framework,
+    /// The layer's keys.
+    pub(super) keys: Keys,
+}
+
+/// The names of a layer's tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Keys {
+    /// The layer's name and the separator.
+    pub prefix: String,
+    pub w: String,
+    pub d: Option<String>,
+    pub identity: Option<String>,
+    pub bias: Option<String>,
+}
+
+impl Keys {
+    /// The names of the tensors that a folded layer doesn't have.
+    pub fn trained(&self) -> impl Iterator<Item = &str> {
+        [Some(&self.w), self.d.as_ref(), self.identity.as_ref()].into_iter().flatten().map(|k| &**k)
+    }
+}
+
+impl LayerInfo {
+    /// Whether the pairing matters and isn't by input channel: the layer then has no feature
+    /// composition, and its kernel comes out right only with that pairing.
+    pub fn needs_pairing(&self) -> bool {
+        let Composer { groups, group_inputs, group_outputs, .. } = self.composer();
+        !self.pairing.is_by_channel_of([groups, group_inputs, group_outputs])
+    }
+
+    /// How many tensors of the checkpoint are the layer's.
+    pub fn tensor_count(&self) -> usize {
+        self.keys.trained().chain(self.keys.bias.as_deref()).count()
+    }
+
+    /// Trained parameters as they are and folded, the bias included.
+    pub fn parameters(&self) -> [usize; 2] {
+        let count = |shape: &[usize]| shape.iter().product::<usize>();
+        let bias = if self.bias { self.out_channels } else { 0 };
+        let d = self.d_shape.map_or(0, |shape| count(&shape));
+        [count(&self.w_shape) + d + bias, count(&self.weight_shape) + bias]
+    }
+
+    /// What a layer of these shapes is configured as, to be completed by stride, dilation and padding,
+    /// which a checkpoint hasn't got, and a 1×1 layer by its `groups` and all its `in_channels`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if the kernel's rows and columns aren't known.
+    pub fn config(&self) -> Result<DoConv2dConfig> {
+        let kernel_size = self.known_kernel_size("LayerInfo::config")?;
+        let config = DoConv2dConfig::new(self.in_channels, self.out_channels, kernel_size)
+            .groups(self.groups)
+            .bias(self.bias)
+            .pairing(self.pairing);
+        Ok(if self.taps > 1 { config.d_mul(self.d_mul) } else { config })
+    }
+
+    pub(super) fn known_kernel_size(&self, operation: &'static str) -> Result<[usize; 2]> {
+        self.kernel_size.ok_or_else(|| {
+            let taps = self.taps;
+            let rows = (1..=taps).filter(|rows| taps.is_multiple_of(*rows));
+            let sizes: Vec<_> = rows.map(|rows| format!("{rows}x{}", taps / rows)).collect();
+            let expected = format!("to be told its kernel size, {}", sizes.join(" or "));
+            let got = format!("{taps} taps");
+            Error::new(ErrorKind::Config, operation, shown(&self.name), expected, got)
+        })
+    }
+
+    pub(super) fn composer(&self) -> Composer {
+        Composer {
+            pairing: self.pairing,
+            groups: self.groups,
+            group_inputs: self.in_channels / self.groups,
+            group_outputs: self.out_channels / self.groups,
+            taps: self.taps,
+            d_mul: self.d_mul,
+        }
+    }
+}
+
+/// Metadata of a layer that this crate wrote.
+pub(super) const KERNEL_SIZE: &str = "do_conv.kernel_size.";
+/// Metadata of a layer that this crate wrote.
+pub(super) const PAIRING: &str = "do_conv.pairing.";
+
+pub(super) fn pairing_name(pairing: Pairing) -> &'static str {
+    match pairing {
+        Pairing::InputChannel => "input_channel",
+        Pairing::PyTorch => "pytorch",
+        Pairing::TensorFlow => "tensorflow",
+    }
+}
+
+/// `M` and `N` of a text as `3x5`.
+pub(super) fn parse_kernel_size(text: &str) -> Option<[usize; 2]> {
+    let (rows, cols) = text.split_once('x')?;
+    Some([rows.parse().ok()?, cols.parse().ok()?])
+}
+
+/// The operation that errors of finding layers name.
+const LAYERS: &str = "Checkpoint::layers";
+
+/// The tensors that could be one layer's, by the last part of their keys.
+#[derive(Default)]
+struct Candidate<'a> {
+    name: &'a str,
+    parts: BTreeMap<&'a str, (&'a str, &'a Tensor)>,
+}
+
+impl Checkpoint {
+    /// The DO-Conv layers, in the order of their names. Tensors that aren't theirs don't matter.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Format`] for a `W` without its `D`, or the reverse; shapes that don't belong
+    /// together; a `d_mul` less than `M·N`; elements that aren't floating-point; a stored identity that
+    /// isn't one. [`ErrorKind::Config`] for an option that names no layer, or a kernel size of another
+    /// number of taps. [`LayerOptions::skip`] leaves such a layer out. [`ErrorKind::File`] if a stored
+    /// identity can't be read.
+    pub fn layers(&self, options: &LayerOptions) -> Result<Vec<LayerInfo>> {
+        let framework = options.framework;
+        let mut candidates: BTreeMap<&str, Candidate> = BTreeMap::new();
+        for (key, tensor) in &self.tensors {
+            let end = key.strip_suffix(":0").unwrap_or(key);
+            // `d_diag` has a separator of Gluon's in it, where it isn't stored.
+            let split = end.rfind(framework.separators()).map_or(0, |at| at + 1);
+            let (prefix, part) = end.split_at(split);
+            if !["W", "kernel", "weight", "D", "d_diag", "D_diag", "bias"].contains(&part) {
+                continue;
+            }
+            let candidate = candidates.entry(prefix).or_default();
+            candidate.name = prefix.strip_suffix(framework.separators()).unwrap_or(prefix);
+            if candidate.parts.insert(part, (key, tensor)).is_some() {
+                let expected = "one key for each of a layer's tensors";
+                let got = "it with and without \":0\"";
+                return Err(Error::new(ErrorKind::Format, LAYERS, shown(end), expected, got));
+            }
+        }
+        let mut layers = Vec::new();
+        let mut skipped = BTreeSet::new();
+        for (prefix, candidate) in candidates {
+            if options.skip.contains(candidate.name) {
+                skipped.insert(candidate.name);
+                continue;
+            }
+            layers.extend(self.layer_info(prefix, &candidate, options)?);
+        }
+        let named = |name: &String| layers.iter().any(|layer| layer.name == *name);
+        let sizes = options.kernel_sizes.keys().filter(|name| !named(name));
+        let skips = options.skip.iter().filter(|name| !skipped.contains(&***name));
+        let unknown =
+            sizes.map(|name| ("kernel_sizes", name)).chain(skips.map(|name| ("skip", name)));
+        if let Some((field, name)) = unknown.into_iter().next() {
+            let expected = "the name of a DO-Conv layer of the checkpoint";
+            return Err(Error::new(ErrorKind::Config, LAYERS, field, expected, shown(name)));
+        }
+        Ok(layers)
+    }
+
+    /// The layer that those tensors are, if they are one.
+    fn layer_info(
+        &self,
+        prefix: &str,
+        candidate: &Candidate,
+        options: &LayerOptions,
+    ) -> Result<Option<LayerInfo>> {
+        let framework = options.framework;
+        let part = |part| candidate.parts.get(part).copied();
+        let (w, d) = (part(framework.w_key()), part("D"));
+        let identity = match framework {
+            Framework::PyTorch => part("d_diag").or(part("D_diag")),
+            _ => None,
+        };
+        let bias = part("bias");
+        let (w_key, w) = match (w, d, identity) {
+            (Some(w), _, _) => w,
+            // Something else may well have a tensor of that name.
+            (None, Some((key, tensor)), _) | (None, None, Some((key, tensor)))
+                if tensor.shape().len() == 3 =>
+            {
+                let expected = format!("a {prefix}{} beside it", framework.w_key());
+                return Err(format_error(key, &expected, "none"));
+            }
+            _ => return Ok(None),
+        };
+
+        // [O, n, S] and, of Gluon, the kernel size.
+        let (w_shape, stored_size) = match (framework, w.shape()) {
+            (Framework::PyTorch, &[o, n, s]) => ([o, n, s], None),
+            (Framework::TensorFlow, &[s, n, o]) => ([o, n, s], None),
+            (Framework::Gluon, &[o, n, rows, cols]) => {
+                ([o, n, rows.saturating_mul(cols)], Some([rows, cols]))
+            }
+            _ if d.is_none() && identity.is_none() => return Ok(None),
+            _ => {
+                let expected = format!("a tensor of rank {}", framework.w_rank());
+                return Err(format_error(w_key, &expected, &format!("shape {:?}", w.shape())));
+            }
+        };
+        let [out_channels, n, d_mul] = w_shape;
+        let Some((d_key, d)) = d else {
+            return match (framework, identity) {
+                (Framework::Gluon, _) => Ok(None), // a plain layer
+                (_, Some((key, _))) => {
+                    Err(format_error(key, &format!("a {prefix}D beside it"), "none"))
+                }
+                (_, None) if d_mul != 1 => {
+                    let expected = format!("a {prefix}D beside it, or {}", framework.w_1x1());
+                    Err(format_error(w_key, &expected, &format!("shape {:?} and none", w.shape())))
+                }
+                (_, None) => {
+                    let keys = Keys {
+                        prefix: prefix.to_owned(),
+                        w: w_key.to_owned(),
+                        d: None,
+                        identity: None,
+                        bias: bias.map(|(key, _)| key.to_owned()),
+                    };
+                    positive(w_key, w)?;
+                    self.describe(candidate.name, keys, w_shape, None, Some([1, 1]), options)
+                        .map(Some)
+                }
+            };
+        };
+        let d_shape = match (framework, d.shape()) {
+            (Framework::PyTorch, &[i, taps, s]) => [i, taps, s],
+            (_, &[taps, s, i]) => [i, taps, s],
+            (_, shape) => {
+                let got = format!("shape {shape:?}");
+                return Err(format_error(d_key, "a tensor of rank 3", &got));
+            }
+        };
+        for (key, tensor) in [(w_key, w), (d_key, d)] {
+            positive(key, tensor)?;
+        }
+        let [in_channels, taps, s] = d_shape;
+        if s != d_mul {
+            let expected = format!("a depth multiplier of {d_mul}, that of {}", shown(w_key));
+            return Err(format_error(d_key, &expected, &format!("{s} in shape {:?}", d.shape())));
+        }
+        if taps == 1 {
+            let got = format!("shape {:?}", d.shape());
+            return Err(format_error(d_key, "none: a 1x1 kernel has no D", &got));
+        }
+        if d_mul < taps {
+            let expected = format!("a depth multiplier of at least {taps}, the number of taps");
+            return Err(format_error(d_key, &expected, &format!("{d_mul}")));
+        }
+        let groups = in_channels / n;
+        if !in_channels.is_multiple_of(n) || !out_channels.is_multiple_of(groups) {
+            let expected = format!(
+                "a multiple of the {n} input channels in {}, in as many groups as divide its {out_channels} \
+                 output channels",
+                shown(w_key)
+            );
+            return Err(format_error(d_key, &expected, &format!("{in_channels} channels")));
+        }
+        let keys = Keys {
+            prefix: prefix.to_owned(),
+            w: w_key.to_owned(),
+            d: Some(d_key.to_owned()),
+            identity: identity.map(|(key, _)| key.to_owned()),
+            bias: bias.map(|(key, _)| key.to_owned()),
+        };
+        let layer =
+            self.describe(candidate.name, keys, w_shape, Some(d_shape), stored_size, options)?;
+        if let Some((key, tensor)) = identity {
+            self.check_identity(&layer, key, tensor)?;
+        }
+        Ok(Some(layer))
+    }
+
+    /// The layer of tensors whose shapes belong together.
+    fn describe(
+        &self,
+        name: &str,
+        keys: Keys,
+        w_shape: [usize; 3],
+        d_shape: Option<[usize; 3]>,
+        stored_size: Option<[usize; 2]>,
+        options: &LayerOptions,
+    ) -> Result<LayerInfo> {
+        let [out_channels, n, d_mul] = w_shape;
+        let [in_channels, taps, _] = d_shape.unwrap_or([n, 1, 1]);
+        let groups = in_channels / n;
+        let floats = keys.trained().chain(keys.bias.as_deref());
+        for (key, dtype) in floats.map(|key| (key, self.tensors[key].dtype())) {
+            if Float::of(dtype).is_none() {
+                return Err(format_error(
+                    key,
+                    "F16, BF16, F32 or F64 elements",
+                    &dtype.to_string(),
+                ));
+            }
+        }
+        if let Some(key) = &keys.bias {
+            let shape = self.tensors[key].shape();
+            if shape != [out_channels] {
+                let expected = format!("shape [{out_channels}]");
+                return Err(format_error(key, &expected, &format!("{shape:?}")));
+            }
+        }
+        let told = options.kernel_sizes.get(name).copied().map(|size| (size, ErrorKind::Config));
+        let written = match self.metadata.get(&format!("{KERNEL_SIZE}{name}")) {
+            Some(text) => Some((
+                parse_kernel_size(text).ok_or_else(|| {
+                    format_error(name, "a kernel size as 3x5 in the metadata", &shown(text))
+                })?,
+                ErrorKind::Format,
+            )),
+            None => None,
+        };
+        let side = taps.isqrt();
+        let square = (side * side == taps).then_some([side; 2]);
+        let kernel_size =
+            match told.or(stored_size.map(|size| (size, ErrorKind::Format))).or(written) {
+                Some((size, kind)) => {
+                    if size[0].checked_mul(size[1]) != Some(taps) {
+                        let expected = format!("a kernel size of {taps} taps");
+                        let got = format!("{}x{}", size[0], size[1]);
+                        return Err(Error::new(kind, LAYERS, shown(name), expected, got));
+                    }
+                    Some(size)
+                }
+                None => square,
+            };
+        let written = match self.metadata.get(&format!("{PAIRING}{name}")) {
+            Some(text) => {
+                let pairings = [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow];
+                let pairing = pairings.into_iter().find(|&pairing| pairing_name(pairing) == text);
+                Some(pairing.ok_or_else(|| {
+                    format_error(name, "the name of a pairing in the metadata", &shown(text))
+                })?)
+            }
+            None => None,
+        };
+        let form = match (d_shape, groups, n) {
+            (None, ..) => Form::Pointwise,
+            (_, 1, _) => Form::DoConv,
+            (_, _, 1) => Form::DoDConv,
+            _ => Form::DoGConv,
+        };
+        Ok(LayerInfo {
+            name: name.to_owned(),
+            form,
+            in_channels,
+            out_channels,
+            groups,
+            taps,
+            kernel_size,
+            d_mul,
+            w_shape,
+            d_shape,
+            weight_shape: [out_channels, n, taps],
+            dtype: self.tensors[&keys.w].dtype(),
+            bias: keys.bias.is_some(),
+            pairing: options.pairing.or(written).unwrap_or(options.framework.pairing()),
+            framework: options.framework,
+            keys,
+        })
+    }
+
+    /// Refuses a stored identity of another shape or with other values.
+    fn check_identity(&self, layer: &LayerInfo, key: &str, tensor: &Tensor) -> Result<()> {
+        let Some(shape) = layer.d_shape else { return Ok(()) };
+        if tensor.shape() != shape {
+            let got = format!("{:?}", tensor.shape());
+            return Err(format_error(key, &format!("shape {shape:?}, that of D"), &got));
+        }
+        let mut values = self.values_of(LAYERS, key)?;
+        // What is left without the ones must be zeros.
+        layer.composer().at_identity(&mut values).for_each(|value| *value -= 1.0);
+        match values.iter().position(|&value| value != 0.0) {
+            None => Ok(()),
+            Some(at) => {
+                let [_, taps, d_mul] = shape;
+                let place = [at / d_mul / taps, at / d_mul % taps, at % d_mul];
+                let got = format!("another value at {place:?}");
+                Err(format_error(key, "the identity, ones where s mod MN is the tap", &got))
+            }
+        }
+    }
+}
+
+impl Framework {
+    fn w_rank(self) -> usize {
+        if self == Self::Gluon { 4 } else { 3 }
+    }
+
+    /// The shape of `W` of a 1×1 layer.
+    fn w_1x1(self) -> &'static str {
+        match self {
+            Self::TensorFlow => "a shape [1, n, O] of a 1x1 layer",
+            _ => "a shape [O, n, 1] of a 1x1 layer",
+        }
+    }
+}
+
+/// Refuses a tensor without elements.
+fn positive(key: &str, tensor: &Tensor) -> Result<()> {
+    match tensor.shape().contains(&0) {
+        true => Err(format_error(key, "positive extents", &format!("{:?}", tensor.shape()))),
+        false => Ok(()),
+    }
+}
+
+fn format_error(key: &str, expected: &str, got: &str) -> Error {
+    Error::new(ErrorKind::Format, LAYERS, shown(key), expected, got)
+}

@@ -1,0 +1,232 @@
+//! The header of a NumPy array: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+
+use std::io::{self, Read};
+
+use safetensors::Dtype;
+
+/// The longest header that is read, which NumPy takes for hostile too.
+const MAX_HEADER: usize = 10_000;
+
+/// What a `.npy` file says of its array.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    /// Whether the first index runs fastest.
+    pub fortran_order: bool,
+    pub big_endian: bool,
+    /// Bytes up to the first element.
+    pub len: usize,
+}
+
+fn invalid(text: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text.into())
+}
+
+impl Header {
+    /// Reads a header; the elements follow.
+    pub fn read(reader: &mut impl Read) -> io::Result<Self> {
+        let mut start = [0; 8];
+        reader.read_exact(&mut start)?;
+        let [magic @ .., major, _] = start;
+        if magic != *b"\x93NUMPY" {
+            return Err(invalid("not a NumPy array"));
+        }
+        let (text_len, before) = match major {
+            1 => {
+                let mut len = [0; 2];
+                reader.read_exact(&mut len)?;
+                (u16::from_le_bytes(len).into(), 10)
+            }
+            2 | 3 => {
+                let mut len = [0; 4];
+                reader.read_exact(&mut len)?;
+                (u32::from_le_bytes(len) as usize, 12)
+            }
+            other => return Err(invalid(format!("version {other} of the NumPy format"))),
+        };
+        if text_len > MAX_HEADER {
+            return Err(invalid(format!("a header of {text_len} bytes, {MAX_HEADER} are allowed")));
+        }
+        let mut text = vec![0; text_len];
+        reader.read_exact(&mut text)?;
+        let text = str::from_utf8(&text).map_err(|error| invalid(error.to_string()))?;
+        Ok(Self { len: before + text_len, ..Literal(text).header()? })
+    }
+}
+
+/// The rest of a Python dictionary `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`.
+struct Literal<'t>(&'t str);
+
+impl<'t> Literal<'t> {
+    fn header(mut self) -> io::Result<Header> {
+        let (mut descr, mut fortran_order, mut shape) = (None, None, None);
+        self.expect("{")?;
+        while !self.take("}") {
+            let key = self.string()?;
+            self.expect(":")?;
+            let again = match key {
+                "descr" => descr.replace(self.string()?).is_some(),
+                "fortran_order" => fortran_order.replace(self.boolean()?).is_some(),
+                "shape" => shape.replace(self.integers()?).is_some(),
+                _ => return Err(invalid(format!("an unknown key '{key}' in the header"))),
+            };
+            if again {
+                return Err(invalid(format!("'{key}' twice in the header")));
+            }
+            if !self.take(",") {
+                self.expect("}")?;
+                break;
+            }
+        }
+        if !self.0.trim().is_empty() {
+            return Err(invalid("more than a dictionary in the header"));
+        }
+        let missing = |key| invalid(format!("no '{key}' in the header"));
+        let (dtype, big_endian) = element_type(descr.ok_or_else(|| missing("descr"))?)?;
+        Ok(Header {
+            dtype,
+            shape: shape.ok_or_else(|| missing("shape"))?,
+            fortran_order: fortran_order.ok_or_else(|| missing("fortran_order"))?,
+            big_endian,
+            len: 0,
+        })
+    }
+
+    /// Whether `token` comes next; takes it then.
+    fn take(&mut self, token: &str) -> bool {
+        let rest = self.0.trim_start().strip_prefix(token);
+        rest.inspect(|rest| self.0 = rest).is_some()
+    }
+
+    fn expect(&mut self, token: &str) -> io::Result<()> {
+        if self.take(token) {
+            return Ok(());
+        }
+        let rest: String = self.0.trim_start().chars().take(20).collect();
+        Err(invalid(format!("'{token}' expected in the header, found '{rest}'")))
+    }
+
+    fn string(&mut self) -> io::Result<&'t str> {
+        for quote in ["'", "\""] {
+            if self.take(quote) {
+                let (text, rest) =
+                    self.0.split_once(quote).ok_or_else(|| invalid("a string without end"))?;
+                self.0 = rest;
+                return Ok(text);
+            }
+        }
+        // Lists describe records.
+        Err(invalid("a string expected in the header: arrays of records have no tensor type"))
+    }
+
+    fn boolean(&mut self) -> io::Result<bool> {
+        if self.take("True") {
+            return Ok(true);
+        }
+        self.expect("False").map(|()| false)
+    }
+
+    fn integers(&mut self) -> io::Result<Vec<usize>> {
+        let mut integers = Vec::new();
+        self.expect("(")?;
+        while !self.take(")") {
+            self.0 = self.0.trim_start();
+            let end = self.0.find(|c: char| !c.is_ascii_digit()).unwrap_or(self.0.len());
+            let (digits, rest) = self.0.split_at(end);
+            let integer = digits.parse().map_err(|_| invalid(format!("an extent '{digits}'")))?;
+            integers.push(integer);
+            self.0 = rest;
+            self.take("L"); // as Python 2 wrote it
+            if !self.take(",") {
+                self.expect(")")?;
+                break;
+            }
+        }
+        Ok(integers)
+    }
+}
+
+/// The element type of a type string as `<f4`, and whether it is big-endian.
+fn element_type(descr: &str) -> io::Result<(Dtype, bool)> {
+    let unknown = || invalid(format!("the element type '{descr}', which no tensor has"));
+    let (big_endian, name) = match descr.split_at_checked(1) {
+        Some(("<" | "|" | "=", name)) => (false, name),
+        Some((">", name)) => (true, name),
+        _ => return Err(unknown()),
+    };
+    let dtype = match name {
+        "b1" => Dtype::BOOL,
+        "i1" => Dtype::I8,
+        "i2" => Dtype::I16,
+        "i4" => Dtype::I32,
+        "i8" => Dtype::I64,
+        "u1" => Dtype::U8,
+        "u2" => Dtype::U16,
+        "u4" => Dtype::U32,
+        "u8" => Dtype::U64,
+        "f2" => Dtype::F16,
+        "f4" => Dtype::F32,
+        "f8" => Dtype::F64,
+        "c8" => Dtype::C64,
+        _ => return Err(unknown()),
+    };
+    Ok((dtype, big_endian))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> io::Result<Header> {
+        let mut file = b"\x93NUMPY\x01\x00".to_vec();
+        file.extend((text.len() as u16).to_le_bytes());
+        file.extend(text.as_bytes());
+        Header::read(&mut &file[..])
+    }
+
+    #[test]
+    fn headers_as_numpy_writes_them() {
+        let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }          \n";
+        let header = read(text).unwrap();
+        assert_eq!(header.len, 10 + text.len());
+        assert_eq!((header.dtype, header.shape), (Dtype::F32, vec![3, 4]));
+        assert_eq!((header.fortran_order, header.big_endian), (false, false));
+
+        let header = read("{'descr': '>i8', 'fortran_order': True, 'shape': (5,)}").unwrap();
+        assert_eq!((header.dtype, header.shape), (Dtype::I64, vec![5]));
+        assert_eq!((header.fortran_order, header.big_endian), (true, true));
+
+        let header = read("{'shape': (), 'descr': '|b1', 'fortran_order': False}").unwrap();
+        assert_eq!((header.dtype, header.shape), (Dtype::BOOL, vec![]));
+        let old = read("{'shape': (3L, 4L), 'descr': '|u1', 'fortran_order': False}").unwrap();
+        assert_eq!(old.shape, [3, 4]);
+    }
+
+    #[test]
+    fn other_headers_are_refused() {
+        for text in [
+            "",
+            "{",
+            "{}",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), } x",
+            "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (3, 4)}",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), 'more': 1}",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (-3, 4)}",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': 3}",
+            "{'descr': '<f4', 'fortran_order': 0, 'shape': (3,)}",
+            "{'descr': '|O', 'fortran_order': False, 'shape': (3,)}",
+            "{'descr': '<U7', 'fortran_order': False, 'shape': (3,)}",
+            "{'descr': '', 'fortran_order': False, 'shape': (3,)}",
+            "{'descr': 'é4', 'fortran_order': False, 'shape': (3,)}",
+            "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (3,)}",
+            "{'descr': '<f4",
+        ] {
+            let error = read(text).expect_err(text);
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{text}: {error}");
+        }
+        let long = read(&" ".repeat(MAX_HEADER + 1)).unwrap_err();
+        assert!(long.to_string().contains("10001 bytes"), "{long}");
+    }
+}

@@ -1,0 +1,56 @@
+//! PyTorch's files, through the reader of the burn project, which parses pickles and calls nothing.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use pytorch_reader::{DType, PytorchError, PytorchReader};
+use safetensors::Dtype;
+
+use super::tensor::{Source, Tensor};
+use super::{Checkpoint, OPEN, shown};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The tensors of a file, or of the dictionary at `key` in it.
+pub fn read(path: &Path, key: Option<&str>) -> Result<Checkpoint> {
+    let reader = match key {
+        Some(key) => PytorchReader::with_top_level_key(path, key),
+        None => PytorchReader::new(path),
+    };
+    let mut tensors = BTreeMap::new();
+    for (name, tensor) in reader.map_err(|error| refused(&error))?.into_tensors() {
+        let (dtype, shape) = (dtype(tensor.dtype()), tensor.shape().to_vec());
+        let tensor = Tensor::at(OPEN, &name, dtype, shape, Source::Torch(tensor))?;
+        tensors.insert(name, tensor);
+    }
+    Ok(Checkpoint { tensors, metadata: BTreeMap::new() })
+}
+
+fn refused(error: &PytorchError) -> Error {
+    let kind = match error {
+        PytorchError::KeyNotFound(_) => ErrorKind::Config,
+        PytorchError::Io(error) if error.kind() != io::ErrorKind::UnexpectedEof => ErrorKind::File,
+        _ => ErrorKind::Format,
+    };
+    let field = if kind == ErrorKind::Config { "key" } else { "format" };
+    let expected = "a state dict in a safetensors, PyTorch or .npz file";
+    Error::new(kind, OPEN, field, expected, shown(&error.to_string()))
+}
+
+fn dtype(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F64 => Dtype::F64,
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+        DType::I64 => Dtype::I64,
+        DType::I32 => Dtype::I32,
+        DType::I16 => Dtype::I16,
+        DType::I8 => Dtype::I8,
+        DType::U64 => Dtype::U64,
+        DType::U32 => Dtype::U32,
+        DType::U16 => Dtype::U16,
+        DType::U8 => Dtype::U8,
+        DType::Bool => Dtype::BOOL,
+    }
+}

@@ -1,0 +1,249 @@
+//! The check of a folded kernel: on random input it must give what `D` and `W` give.
+//!
+//! The input is one image of the kernel's own size, so there is one output pixel a channel,
+//! `y[o] = Σ_i Σ_s W[o, i, s] · (D∘x)[c, s]` by features, and for the folded kernel, after its rounding,
+//! `Σ_i Σ_m W'[o, i, m] · x[i, m]`. Nothing is shared with the composition. A wrong kernel gives the
+//! right number by chance only, with probability zero for an input of random reals.
+
+use std::cmp::Ordering;
+
+use crate::compose::Composer;
+use crate::init::Sampler;
+
+use super::float::Float;
+
+/// How near a folded kernel comes to the bound of rounding errors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Worst {
+    /// The difference of an output.
+    pub difference: f64,
+    /// The bound for that output.
+    pub bound: f64,
+}
+
+impl Worst {
+    pub const NONE: Self = Self { difference: 0.0, bound: 0.0 };
+
+    /// The one nearer to its bound, or further beyond.
+    pub fn max(self, other: Self) -> Self {
+        let order = self.ratio().total_cmp(&other.ratio());
+        match order.then(self.bound.total_cmp(&other.bound)) {
+            Ordering::Less => other,
+            _ => self,
+        }
+    }
+
+    fn ratio(self) -> f64 {
+        let ratio = self.difference / self.bound;
+        match ratio.is_nan() {
+            true if self.difference == 0.0 => 0.0,
+            true => f64::INFINITY,
+            false => ratio,
+        }
+    }
+
+    pub fn is_within_bound(self) -> bool {
+        self.difference <= self.bound
+    }
+}
+
+/// A random input, and its features.
+pub struct Probe {
+    composer: Composer,
+    /// `[I, MN]`.
+    x: Vec<f64>,
+    features: Features,
+}
+
+enum Features {
+    /// There is no `D`.
+    Input,
+    /// `(D∘x)[c, s]`, and the same of absolute values, `[I, S]`, where `D` is paired by input channel.
+    Channels([Vec<f64>; 2]),
+    /// Of the offset of `D`, `[I, MN, S]`, with whatever `W` it is paired with.
+    Offset(Vec<f64>),
+}
+
+impl Probe {
+    /// For a layer with that offset of `D`, `[I, MN, S]`.
+    pub fn new(composer: Composer, by_input_channel: bool, d_offset: Option<Vec<f64>>) -> Self {
+        let Composer { groups, group_inputs, taps, d_mul, .. } = composer;
+        let mut x = vec![0.0; groups * group_inputs * taps];
+        Sampler::new(0).uniform(1.0, &mut x);
+        let features = match d_offset {
+            None => Features::Input,
+            Some(d_offset) if !by_input_channel => Features::Offset(d_offset),
+            Some(d_offset) => {
+                let mut features = [vec![0.0; x.len() / taps * d_mul], Vec::new()];
+                features[1] = features[0].clone();
+                let [sums, absolutes] = &mut features;
+                let channels = x.chunks_exact(taps).zip(d_offset.chunks_exact(taps * d_mul));
+                let targets = sums.chunks_exact_mut(d_mul).zip(absolutes.chunks_exact_mut(d_mul));
+                for ((x, d_offset), (sums, absolutes)) in channels.zip(targets) {
+                    features_of(x, d_offset, sums, absolutes);
+                }
+                Features::Channels(features)
+            }
+        };
+        Self { composer, x, features }
+    }
+
+    /// Compares some output channels from `first` on: `w`, `[outputs, n, S]`, times the channels'
+    /// `scale`, with the folded kernel `weight`, `[outputs, n, MN]`, rounded to `float`.
+    pub fn compare(
+        &self,
+        float: Float,
+        first: usize,
+        w: &[f64],
+        scale: Option<&[f64]>,
+        weight: &[f64],
+    ) -> Worst {
+        let Composer { group_inputs: n, group_outputs, taps, d_mul, .. } = self.composer;
+        let terms = n * d_mul + n * taps + d_mul + taps + 8;
+        let gamma = terms as f64 * f64::EPSILON;
+        let rows = w.chunks_exact(n * d_mul).zip(weight.chunks_exact(n * taps));
+        let mut worst = Worst::NONE;
+        for (index, (w, weight)) in rows.enumerate() {
+            let output = first + index;
+            let group = output / group_outputs;
+            let x = &self.x[group * n * taps..][..n * taps];
+            let [exact, absolute] = match &self.features {
+                Features::Input => dot(w, x, x),
+                Features::Channels([sums, absolutes]) => {
+                    let range = group * n * d_mul..(group + 1) * n * d_mul;
+                    dot(w, &sums[range.clone()], &absolutes[range])
+                }
+                Features::Offset(d_offset) => self.paired(d_offset, output, w, x),
+            };
+            let scale = scale.map_or(1.0, |scale| scale[output]);
+            let [folded, size] = dot(weight, x, x);
+            let rounding = float.unit_roundoff() * size
+                + float.subnormal_roundoff() * x.iter().map(|x| x.abs()).sum::<f64>();
+            let bound = (rounding + gamma * (absolute * scale.abs() + size)) * (1.0 + gamma);
+            let difference = (folded - exact * scale).abs();
+            worst = worst.max(Worst { difference, bound });
+        }
+        worst
+    }
+
+    /// `Σ_i Σ_s W[o, i, s] · (D[c(o, i)]∘x[i])[s]`, and the same of absolute values.
+    fn paired(&self, d_offset: &[f64], output: usize, w: &[f64], x: &[f64]) -> [f64; 2] {
+        let Composer { taps, d_mul, .. } = self.composer;
+        let (mut sums, mut absolutes) = (vec![0.0; d_mul], vec![0.0; d_mul]);
+        let inputs = w.chunks_exact(d_mul).zip(x.chunks_exact(taps));
+        let mut total = [0.0; 2];
+        for ((w, x), channel) in inputs.zip(self.composer.channels(output)) {
+            sums.fill(0.0);
+            absolutes.fill(0.0);
+            let d_offset = &d_offset[channel * taps * d_mul..][..taps * d_mul];
+            features_of(x, d_offset, &mut sums, &mut absolutes);
+            let part = dot(w, &sums, &absolutes);
+            total = [total[0] + part[0], total[1] + part[1]];
+        }
+        total
+    }
+}
+
+/// Adds `Σ_m D[m, s] · x[m]` of a channel, and the same of absolute values, with
+/// `D[m, s] = d_offset[m, s] + 1` where `s mod MN = m` and `s < MN·⌊S/MN⌋`.
+fn features_of(x: &[f64], d_offset: &[f64], sums: &mut [f64], absolutes: &mut [f64]) {
+    let (taps, d_mul) = (x.len(), sums.len());
+    for (tap, (&x, row)) in x.iter().zip(d_offset.chunks_exact(d_mul)).enumerate() {
+        for (s, (&offset, (sum, absolute))) in
+            row.iter().zip(sums.iter_mut().zip(absolutes.iter_mut())).enumerate()
+        {
+            let is_one = s % taps == tap && s < d_mul / taps * taps;
+            let d = if is_one { offset + 1.0 } else { offset };
+            *sum += d * x;
+            *absolute += (d * x).abs();
+        }
+    }
+}
+
+/// `Σ a·b` and `Σ |a|·|absolute|`.
+fn dot(a: &[f64], b: &[f64], absolute: &[f64]) -> [f64; 2] {
+    // Sums side by side, for vectors.
+    const LANES: usize = 16;
+    let (mut sums, mut absolutes) = ([0.0; LANES], [0.0; LANES]);
+    let chunks = a.chunks(LANES).zip(b.chunks(LANES)).zip(absolute.chunks(LANES));
+    for ((a, b), absolute) in chunks {
+        let lanes = sums.iter_mut().zip(&mut absolutes);
+        for (((a, b), absolute), (sum, absolutes)) in a.iter().zip(b).zip(absolute).zip(lanes) {
+            *sum += a * b;
+            *absolutes += (a * absolute).abs();
+        }
+    }
+    [sums.iter().sum(), absolutes.iter().sum()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Pairing;
+
+    /// Three groups of two to four channels by 2×2 taps, `S` five; `D`, `W` and the kernel by the
+    /// definition.
+    fn layer(pairing: Pairing) -> (Composer, [Vec<f64>; 3]) {
+        let composer =
+            Composer { pairing, groups: 3, group_inputs: 2, group_outputs: 4, taps: 4, d_mul: 5 };
+        let mut numbers = vec![0.0; 6 * 20 + 12 * 10];
+        Sampler::new(7).uniform(1.0, &mut numbers);
+        let (d_offset, w) = numbers.split_at(6 * 20);
+        let mut weight = Vec::new();
+        for o in 0..12 {
+            for i in 0..2 {
+                let c = match pairing {
+                    Pairing::InputChannel => o / 4 * 2 + i,
+                    Pairing::PyTorch => o % 3 * 2 + i,
+                    Pairing::TensorFlow => i * 3 + o / 4,
+                };
+                for m in 0..4 {
+                    let d = |s| d_offset[(c * 4 + m) * 5 + s] + f64::from(u8::from(s == m));
+                    weight.push((0..5).map(|s| d(s) * w[(o * 2 + i) * 5 + s]).sum());
+                }
+            }
+        }
+        (composer, [d_offset.to_vec(), w.to_vec(), weight])
+    }
+
+    #[test]
+    fn a_right_kernel_passes_and_a_wrong_one_does_not() {
+        for pairing in [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow] {
+            let (composer, [d_offset, w, mut weight]) = layer(pairing);
+            let probe =
+                Probe::new(composer, pairing == Pairing::InputChannel, Some(d_offset.clone()));
+            for float in [Float::F16, Float::F32, Float::F64] {
+                let mut rounded = weight.clone();
+                float.round(&mut rounded, &mut vec![0; 96 * float.size()]);
+                let worst = probe.compare(float, 0, &w, None, &rounded);
+                assert!(worst.is_within_bound() && worst.bound > 0.0, "{pairing:?} {worst:?}");
+                assert!(worst.bound < 0.01, "a bound that says something: {}", worst.bound);
+            }
+            for other in [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow] {
+                let composer = Composer { pairing: other, ..composer };
+                let probe =
+                    Probe::new(composer, other == Pairing::InputChannel, Some(d_offset.clone()));
+                let worst = probe.compare(Float::F32, 0, &w, None, &weight);
+                assert_eq!(worst.is_within_bound(), other == pairing, "{other:?} {worst:?}");
+            }
+            weight[17] += 1e-5;
+            assert!(!probe.compare(Float::F32, 0, &w, None, &weight).is_within_bound());
+            weight[17] = f64::NAN;
+            assert!(!probe.compare(Float::F32, 0, &w, None, &weight).is_within_bound());
+        }
+    }
+
+    #[test]
+    fn a_scale_is_part_of_the_kernel() {
+        let (composer, [d_offset, w, mut weight]) = layer(Pairing::InputChannel);
+        let probe = Probe::new(composer, true, Some(d_offset));
+        let scale: Vec<f64> = (0..12).map(|o| f64::from(o) - 5.5).collect();
+        assert!(!probe.compare(Float::F32, 0, &w, Some(&scale), &weight).is_within_bound());
+        let rows = weight.chunks_exact_mut(8).zip(&scale);
+        rows.for_each(|(row, scale)| row.iter_mut().for_each(|value| *value *= scale));
+        assert!(probe.compare(Float::F32, 0, &w, Some(&scale), &weight).is_within_bound());
+        // A part of the channels alone.
+        let worst = probe.compare(Float::F32, 5, &w[50..], Some(&scale), &weight[40..]);
+        assert!(worst.is_within_bound());
+    }
+}

@@ -204,11 +204,11 @@ impl<T: Scalar> Kernel<T> for Products<'_, T> {
                 let channel = first + input * step;
                 let mut at = output;
                 while at + 4 <= output + together {
-                    self.sum::<S, 4>(simd, at, input, channel);
+                    self.sums::<S, 4>(simd, at, input, channel);
                     at += 4;
                 }
                 while at < output + together {
-                    self.sum::<S, 1>(simd, at, input, channel);
+                    self.sums::<S, 1>(simd, at, input, channel);
                     at += 1;
                 }
             }
@@ -220,12 +220,32 @@ impl<T: Scalar> Kernel<T> for Products<'_, T> {
 impl<T: Scalar> Products<'_, T> {
     /// Sums for `Q` output channels from `output` on.
     #[inline(always)]
-    fn sum<S: Simd<T>, const Q: usize>(
+    fn sums<S: Simd<T>, const Q: usize>(
         &mut self,
         simd: S,
         output: usize,
         input: usize,
         channel: usize,
+    ) {
+        let mut start = 0;
+        while start < self.composer.taps {
+            if self.composer.taps - start > S::LANES {
+                self.block::<S, Q, 2>(simd, [output, input, channel], start);
+                start += 2 * S::LANES;
+            } else {
+                self.block::<S, Q, 1>(simd, [output, input, channel], start);
+                start += S::LANES;
+            }
+        }
+    }
+
+    /// The sums of `V` registers of taps from `start` on.
+    #[inline(always)]
+    fn block<S: Simd<T>, const Q: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        [output, input, channel]: [usize; 3],
+        start: usize,
     ) {
         let Composer { group_inputs: inputs, taps, d_mul, .. } = *self.composer;
         let width = taps.next_multiple_of(LANES);
@@ -234,24 +254,31 @@ impl<T: Scalar> Products<'_, T> {
         for (q, part) in by_output.iter_mut().enumerate() {
             *part = &self.w[((output + q) * inputs + input) * d_mul..][..d_mul];
         }
-        for block in (0..taps).step_by(LANES) {
-            let mut sums = [[T::zero(); LANES]; Q];
-            for (s, row) in rows.chunks_exact(width).enumerate() {
-                let row = &row[block..block + LANES];
-                for (sums, w) in sums.iter_mut().zip(&by_output) {
-                    for (sum, &value) in sums.iter_mut().zip(row) {
-                        *sum = simd.fma_scalar(w[s], value, *sum);
-                    }
+        let mut sums = [[simd.zero(); V]; Q];
+        for (s, row) in rows.chunks_exact(width).enumerate() {
+            let row = &row[start..start + V * S::LANES];
+            let mut vectors = [simd.zero(); V];
+            for (v, vector) in vectors.iter_mut().enumerate() {
+                *vector = load_part(simd, &row[v * S::LANES..(v + 1) * S::LANES]);
+            }
+            for q in 0..Q {
+                let w = simd.splat(by_output[q][s]);
+                for v in 0..V {
+                    sums[q][v] = simd.fma(w, vectors[v], sums[q][v]);
                 }
             }
-            for (q, sums) in sums.into_iter().enumerate() {
+        }
+        for (q, sums) in sums.into_iter().enumerate() {
+            let first = ((output + q) * inputs + input) * taps + start;
+            let mut targets = &mut self.weight[first..(output + q + 1) * inputs * taps];
+            for sum in sums {
                 // All lanes, where what the last ones overwrite comes later.
-                let start = ((output + q) * inputs + input) * taps + block;
-                let targets = &mut self.weight[start..(output + q + 1) * inputs * taps];
-                if let Some(targets) = targets.first_chunk_mut() {
-                    *targets = sums;
+                if targets.len() >= S::LANES {
+                    store_part(simd, &mut targets[..S::LANES], sum);
+                    targets = &mut targets[S::LANES..];
                 } else {
-                    targets.iter_mut().zip(sums).for_each(|(target, sum)| *target = sum);
+                    store_part(simd, targets, sum);
+                    targets = &mut [];
                 }
             }
         }

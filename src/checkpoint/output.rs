@@ -11,7 +11,7 @@ use super::tensor::{Tensor, unreadable};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes that are read or written at a time.
-pub const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 1 << 18;
 
 /// A temporary file beside the one that it will be.
 pub struct Output {

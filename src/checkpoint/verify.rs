@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 
 use crate::compose::Composer;
+use crate::conv::simd::{Element, Kernel, MOST_LANES, Simd, load_part, store_part};
 use crate::init::Sampler;
 
 use super::float::Float;
@@ -33,17 +34,17 @@ impl Worst {
         }
     }
 
+    /// Infinite where there are infinities or not-a-numbers.
     fn ratio(self) -> f64 {
-        let ratio = self.difference / self.bound;
-        match ratio.is_nan() {
-            true if self.difference == 0.0 => 0.0,
-            true => f64::INFINITY,
-            false => ratio,
+        match self.bound {
+            _ if !(self.difference + self.bound).is_finite() => f64::INFINITY,
+            0.0 if self.difference == 0.0 => 0.0,
+            bound => self.difference / bound,
         }
     }
 
     pub fn is_within_bound(self) -> bool {
-        self.difference <= self.bound
+        self.ratio() <= 1.0
     }
 }
 
@@ -52,6 +53,8 @@ pub struct Probe {
     composer: Composer,
     /// `[I, MN]`.
     x: Vec<f64>,
+    /// `Σ |x|` of each group.
+    sizes: Vec<f64>,
     features: Features,
 }
 
@@ -70,6 +73,8 @@ impl Probe {
         let Composer { groups, group_inputs, taps, d_mul, .. } = composer;
         let mut x = vec![0.0; groups * group_inputs * taps];
         Sampler::new(0).uniform(1.0, &mut x);
+        let size = |x: &[f64]| x.iter().map(|x| x.abs()).sum();
+        let sizes = x.chunks_exact(group_inputs * taps).map(size).collect();
         let features = match d_offset {
             None => Features::Input,
             Some(d_offset) if !by_input_channel => Features::Offset(d_offset),
@@ -85,7 +90,7 @@ impl Probe {
                 Features::Channels(features)
             }
         };
-        Self { composer, x, features }
+        Self { composer, x, sizes, features }
     }
 
     /// Compares some output channels from `first` on: `w`, `[outputs, n, S]`, times the channels'
@@ -117,8 +122,8 @@ impl Probe {
             };
             let scale = scale.map_or(1.0, |scale| scale[output]);
             let [folded, size] = dot(weight, x, x);
-            let rounding = float.unit_roundoff() * size
-                + float.subnormal_roundoff() * x.iter().map(|x| x.abs()).sum::<f64>();
+            let rounding =
+                float.unit_roundoff() * size + float.subnormal_roundoff() * self.sizes[group];
             let bound = (rounding + gamma * (absolute * scale.abs() + size)) * (1.0 + gamma);
             let difference = (folded - exact * scale).abs();
             worst = worst.max(Worst { difference, bound });
@@ -144,36 +149,67 @@ impl Probe {
     }
 }
 
-/// Adds `Σ_m D[m, s] · x[m]` of a channel, and the same of absolute values, with
+/// Adds `Σ_m D[m, s] · x[m]` of a channel, and a bound of the same of absolute values, with
 /// `D[m, s] = d_offset[m, s] + 1` where `s mod MN = m` and `s < MN·⌊S/MN⌋`.
 fn features_of(x: &[f64], d_offset: &[f64], sums: &mut [f64], absolutes: &mut [f64]) {
-    let (taps, d_mul) = (x.len(), sums.len());
-    for (tap, (&x, row)) in x.iter().zip(d_offset.chunks_exact(d_mul)).enumerate() {
-        for (s, (&offset, (sum, absolute))) in
-            row.iter().zip(sums.iter_mut().zip(absolutes.iter_mut())).enumerate()
-        {
-            let is_one = s % taps == tap && s < d_mul / taps * taps;
-            let d = if is_one { offset + 1.0 } else { offset };
-            *sum += d * x;
-            *absolute += (d * x).abs();
+    let d_mul = sums.len();
+    for (&x, row) in x.iter().zip(d_offset.chunks_exact(d_mul)) {
+        for ((sum, absolute), offset) in sums.iter_mut().zip(&mut *absolutes).zip(row) {
+            *sum += offset * x;
+            *absolute += (offset * x).abs();
+        }
+    }
+    let times = sums.chunks_exact_mut(x.len()).zip(absolutes.chunks_exact_mut(x.len()));
+    for (sums, absolutes) in times {
+        for ((sum, absolute), &x) in sums.iter_mut().zip(absolutes).zip(x) {
+            *sum += x;
+            *absolute += x.abs();
         }
     }
 }
 
 /// `Σ a·b` and `Σ |a|·|absolute|`.
 fn dot(a: &[f64], b: &[f64], absolute: &[f64]) -> [f64; 2] {
-    // Sums side by side, for vectors.
-    const LANES: usize = 16;
-    let (mut sums, mut absolutes) = ([0.0; LANES], [0.0; LANES]);
-    let chunks = a.chunks(LANES).zip(b.chunks(LANES)).zip(absolute.chunks(LANES));
-    for ((a, b), absolute) in chunks {
-        let lanes = sums.iter_mut().zip(&mut absolutes);
-        for (((a, b), absolute), (sum, absolutes)) in a.iter().zip(b).zip(absolute).zip(lanes) {
-            *sum += a * b;
-            *absolutes += (a * absolute).abs();
+    f64::dispatch(Dot { a, b, absolute })
+}
+
+struct Dot<'a> {
+    a: &'a [f64],
+    b: &'a [f64],
+    absolute: &'a [f64],
+}
+
+impl Kernel<f64> for Dot<'_> {
+    type Output = [f64; 2];
+
+    #[inline(always)]
+    fn run<S: Simd<f64>>(self, simd: S) -> [f64; 2] {
+        // Several sums side by side, since each waits for its last addition.
+        const SUMS: usize = 4;
+        let (mut sums, mut absolutes) = ([simd.zero(); SUMS], [simd.zero(); SUMS]);
+        let chunk = SUMS * S::LANES;
+        let chunks =
+            self.a.chunks(chunk).zip(self.b.chunks(chunk)).zip(self.absolute.chunks(chunk));
+        for ((a, b), absolute) in chunks {
+            for (sum, range) in (0..a.len()).step_by(S::LANES).enumerate() {
+                let range = range..a.len().min(range + S::LANES);
+                let a = load_part(simd, &a[range.clone()]);
+                let b = load_part(simd, &b[range.clone()]);
+                let absolute = simd.abs(load_part(simd, &absolute[range]));
+                sums[sum] = simd.fma(a, b, sums[sum]);
+                absolutes[sum] = simd.fma(simd.abs(a), absolute, absolutes[sum]);
+            }
         }
+        let mut totals = [0.0; 2];
+        for (total, sums) in totals.iter_mut().zip([sums, absolutes]) {
+            let mut lanes = [0.0; MOST_LANES];
+            for sum in sums {
+                store_part(simd, &mut lanes[..S::LANES], sum);
+                *total += lanes[..S::LANES].iter().sum::<f64>();
+            }
+        }
+        totals
     }
-    [sums.iter().sum(), absolutes.iter().sum()]
 }
 
 #[cfg(test)]

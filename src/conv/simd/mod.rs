@@ -74,6 +74,8 @@ pub trait Simd<T: Copy>: Copy {
     unsafe fn store_masked(self, target: *mut T, mask: Self::Mask, vector: Self::Vector);
     /// `a + b` in each lane.
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `|a|` in each lane.
+    fn abs(self, a: Self::Vector) -> Self::Vector;
 
     /// Asks for the cache line at an address, any address, to be brought near.
     fn prefetch(self, _source: *const T) {}

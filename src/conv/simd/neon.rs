@@ -14,7 +14,7 @@ impl Neon {
 }
 
 macro_rules! neon {
-    ($t:ty, $vector:ty, $lanes:literal, $splat:ident, $fma:ident, $load:ident, $store:ident, $add:ident, $near:ident, $far:ident) => {
+    ($t:ty, $vector:ty, $lanes:literal, $splat:ident, $fma:ident, $load:ident, $store:ident, $add:ident, $abs:ident, $near:ident, $far:ident) => {
         impl Simd<$t> for Neon {
             type Vector = $vector;
             const LANES: usize = $lanes;
@@ -62,6 +62,12 @@ macro_rules! neon {
             }
 
             #[inline(always)]
+            fn abs(self, a: Self::Vector) -> Self::Vector {
+                // SAFETY: every AArch64 target of this crate has NEON.
+                unsafe { $abs(a) }
+            }
+
+            #[inline(always)]
             fn zip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2] {
                 // SAFETY: every AArch64 target of this crate has NEON.
                 unsafe { [$near(a, b), $far(a, b)] }
@@ -88,6 +94,7 @@ neon!(
     vld1q_f32,
     vst1q_f32,
     vaddq_f32,
+    vabsq_f32,
     vzip1q_f32,
     vzip2q_f32
 );
@@ -100,6 +107,7 @@ neon!(
     vld1q_f64,
     vst1q_f64,
     vaddq_f64,
+    vabsq_f64,
     vzip1q_f64,
     vzip2q_f64
 );

@@ -54,6 +54,11 @@ macro_rules! portable {
             }
 
             #[inline(always)]
+            fn abs(self, a: Self::Vector) -> Self::Vector {
+                a.map(<$t>::abs)
+            }
+
+            #[inline(always)]
             fn zip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2] {
                 let lane = |lane: usize| if lane % 2 == 0 { a[lane / 2] } else { b[lane / 2] };
                 [0, $lanes].map(|start| std::array::from_fn(|index| lane(start + index)))

@@ -41,7 +41,7 @@ macro_rules! x86 {
         $set:ty, $features:literal, $t:tt, $vector:ty, $lanes:literal, $registers:literal,
         [$($vectors:literal: $rows:tt),*],
         $zero:ident, $splat:ident, $fma:ident, $load:ident, $store:ident, $add:ident,
-        $masked:ident
+        $sub:ident, $max:ident, $masked:ident
     ) => {
         impl Simd<$t> for $set {
             type Vector = $vector;
@@ -91,6 +91,12 @@ macro_rules! x86 {
             fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
                 // SAFETY: `self` proves that the machine has the instruction.
                 unsafe { $add(a, b) }
+            }
+
+            #[inline(always)]
+            fn abs(self, a: Self::Vector) -> Self::Vector {
+                // SAFETY: `self` proves that the machine has the instructions.
+                unsafe { $max(a, $sub($zero(), a)) }
             }
 
             #[inline(always)]
@@ -299,6 +305,8 @@ x86!(
     _mm512_loadu_ps,
     _mm512_storeu_ps,
     _mm512_add_ps,
+    _mm512_sub_ps,
+    _mm512_max_ps,
     mask_registers
 );
 x86!(
@@ -320,6 +328,8 @@ x86!(
     _mm512_loadu_pd,
     _mm512_storeu_pd,
     _mm512_add_pd,
+    _mm512_sub_pd,
+    _mm512_max_pd,
     mask_registers
 );
 x86!(
@@ -341,6 +351,8 @@ x86!(
     _mm256_loadu_ps,
     _mm256_storeu_ps,
     _mm256_add_ps,
+    _mm256_sub_ps,
+    _mm256_max_ps,
     mask_vectors
 );
 x86!(
@@ -362,5 +374,7 @@ x86!(
     _mm256_loadu_pd,
     _mm256_storeu_pd,
     _mm256_add_pd,
+    _mm256_sub_pd,
+    _mm256_max_pd,
     mask_vectors
 );

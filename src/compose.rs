@@ -7,7 +7,7 @@
 
 use crate::conv::for_each_chunk;
 use crate::conv::gemm::Engine;
-use crate::conv::simd::{Kernel, Simd, load_part, store_part};
+use crate::conv::simd::{Kernel, MOST_LANES, Simd, load_part, store_part};
 use crate::geometry::Spec;
 use crate::{Pairing, Scalar};
 
@@ -90,18 +90,16 @@ impl Composer {
         self.compose_outputs(engine, &self.transposed(d_offset), 0, w, weight);
     }
 
-    /// `Dᵀ`, `[I, S, width]`, so that the taps of one `s` lie side by side; `width` is `MN` filled up to
-    /// a multiple of [`LANES`].
+    /// `Dᵀ`, `[I, S, MN]`, so that the taps of one `s` lie side by side, and what a register may read
+    /// beyond.
     pub fn transposed<T: Scalar>(&self, d_offset: &[T]) -> Vec<T> {
         let Self { taps, d_mul, .. } = *self;
-        let width = taps.next_multiple_of(LANES);
         let d = self.depthwise(d_offset);
-        let mut transposed = vec![T::zero(); d.len() / taps * width];
-        for (d, transposed) in
-            d.chunks_exact(taps * d_mul).zip(transposed.chunks_exact_mut(d_mul * width))
-        {
+        let mut transposed = vec![T::zero(); d.len() + 2 * MOST_LANES];
+        let channels = d.chunks_exact(taps * d_mul);
+        for (d, transposed) in channels.zip(transposed.chunks_exact_mut(taps * d_mul)) {
             for (tap, row) in d.chunks_exact(d_mul).enumerate() {
-                let column = transposed[tap..].iter_mut().step_by(width);
+                let column = transposed[tap..].iter_mut().step_by(taps);
                 column.zip(row).for_each(|(target, &value)| *target = value);
             }
         }
@@ -248,15 +246,15 @@ impl<T: Scalar> Products<'_, T> {
         start: usize,
     ) {
         let Composer { group_inputs: inputs, taps, d_mul, .. } = *self.composer;
-        let width = taps.next_multiple_of(LANES);
-        let rows = &self.transposed[channel * d_mul * width..][..d_mul * width];
+        let rows = &self.transposed[channel * d_mul * taps + start..];
         let mut by_output: [&[T]; Q] = [&[]; Q];
         for (q, part) in by_output.iter_mut().enumerate() {
             *part = &self.w[((output + q) * inputs + input) * d_mul..][..d_mul];
         }
         let mut sums = [[simd.zero(); V]; Q];
-        for (s, row) in rows.chunks_exact(width).enumerate() {
-            let row = &row[start..start + V * S::LANES];
+        for s in 0..d_mul {
+            // Lanes beyond the taps read what comes next, and nobody reads their sums.
+            let row = &rows[s * taps..][..V * S::LANES];
             let mut vectors = [simd.zero(); V];
             for (v, vector) in vectors.iter_mut().enumerate() {
                 *vector = load_part(simd, &row[v * S::LANES..(v + 1) * S::LANES]);

@@ -42,7 +42,7 @@
 //! # Hostile files
 //!
 //! Every length, offset and shape is checked against the file before memory is asked for, and no
-//! checkpoint is taken in that unpacks to more than eight times its file and 64 MiB
+//! checkpoint is taken in that unpacks to more than eight times its file and 1 MiB
 //! ([`OpenOptions::max_bytes`]). Pickled objects are parsed and never called.
 
 mod float;
@@ -89,7 +89,7 @@ pub struct OpenOptions {
     pub key: Option<String>,
     /// What is cut off the start of names that have it, as `module.`. Default: nothing.
     pub strip_prefix: Option<String>,
-    /// The most bytes that all tensors may have. Default: eight times the file's, and 64 MiB.
+    /// The most bytes that all tensors may have. Default: eight times the file's, and 1 MiB.
     pub max_bytes: Option<u64>,
 }
 
@@ -149,7 +149,7 @@ impl Checkpoint {
                 }
             }
         };
-        let most = options.max_bytes.unwrap_or(len.saturating_mul(8).saturating_add(64 << 20));
+        let most = options.max_bytes.unwrap_or(len.saturating_mul(8).saturating_add(1 << 20));
         let bytes = checkpoint.tensors.values().map(|tensor| tensor.byte_len() as u64);
         let bytes = bytes.fold(0, u64::saturating_add);
         if bytes > most {

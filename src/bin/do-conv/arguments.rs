@@ -84,7 +84,7 @@ pub struct Source {
     /// Cuts this off the start of names, as module.
     #[arg(long, value_name = "PREFIX")]
     pub strip_prefix: Option<String>,
-    /// The most bytes that all tensors may have [default: eight times the file's, and 64 MiB].
+    /// The most bytes that all tensors may have [default: eight times the file's, and 1 MiB].
     #[arg(long, value_name = "N")]
     pub max_bytes: Option<u64>,
 }

@@ -323,7 +323,13 @@ impl Container {
 /// A name or text from a file, fit for a line of text.
 pub(crate) fn shown(name: &str) -> String {
     const MOST: usize = 200;
-    let mut shown: String = name.chars().take(MOST).flat_map(char::escape_debug).collect();
+    let mut shown = String::new();
+    for c in name.chars().take(MOST) {
+        match c {
+            '\'' | '"' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
     if name.chars().nth(MOST).is_some() {
         shown.push('…');
     }

@@ -1,0 +1,119 @@
+//! Checkpoints: formats, the layers found in them, the fold, and files that are hostile.
+
+mod common;
+
+#[path = "checkpoint/fold.rs"]
+mod fold;
+#[path = "checkpoint/formats.rs"]
+mod formats;
+#[path = "checkpoint/hostile.rs"]
+mod hostile;
+#[path = "checkpoint/keys.rs"]
+mod keys;
+
+use common::{Inputs, Numbers, Problem};
+use do_conv::checkpoint::{Checkpoint, Dtype, Framework, Tensor};
+use do_conv::{ErrorKind, PaddingMode, Pairing, Result};
+use ndarray::{ArrayD, ArrayViewD};
+
+/// The path of a file in `tests/data`.
+fn data(name: &str) -> String {
+    format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Asserts that `result` is an error of that kind and text, `operation: field: expected …, got …`.
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, text: &str) {
+    let error = result.expect_err(text);
+    assert_eq!((error.kind, error.to_string().as_str()), (kind, text));
+}
+
+/// A tensor of `f32` elements.
+fn tensor(shape: &[usize], value: impl FnMut(usize) -> f32) -> Tensor {
+    let elements: usize = shape.iter().product();
+    let bytes: Vec<u8> = (0..elements).map(value).flat_map(f32::to_le_bytes).collect();
+    Tensor::new(Dtype::F32, shape, &bytes).unwrap()
+}
+
+/// An array as a tensor of that element type.
+fn rounded(dtype: Dtype, array: ArrayViewD<f64>) -> Tensor {
+    let bytes: Vec<u8> = match dtype {
+        Dtype::F16 => array.iter().flat_map(|&x| half::f16::from_f64(x).to_le_bytes()).collect(),
+        Dtype::BF16 => array.iter().flat_map(|&x| half::bf16::from_f64(x).to_le_bytes()).collect(),
+        Dtype::F32 => array.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect(),
+        Dtype::F64 => array.iter().flat_map(|&x| x.to_le_bytes()).collect(),
+        other => panic!("{other}"),
+    };
+    Tensor::new(dtype, array.shape(), &bytes).unwrap()
+}
+
+/// A layer of groups, kernel and multiplier.
+fn problem(
+    [groups, inputs, outputs]: [usize; 3],
+    kernel_size: [usize; 2],
+    d_mul: usize,
+    pairing: Pairing,
+) -> Problem {
+    Problem {
+        batch: 1,
+        in_channels: groups * inputs,
+        out_channels: groups * outputs,
+        groups,
+        image: kernel_size,
+        kernel_size,
+        stride: [1, 1],
+        dilation: [1, 1],
+        padding: [[0; 2]; 2],
+        mode: PaddingMode::Zeros,
+        d_mul,
+        bias: true,
+        pairing,
+    }
+}
+
+/// Inputs that are exact in half precision.
+fn inputs(problem: &Problem, seed: u64) -> Inputs {
+    let mut numbers = Numbers::new(seed);
+    problem.inputs(|| numbers.integer(63) / 32.0)
+}
+
+/// Puts a layer in as a framework saves it; without the identity.
+fn insert(
+    checkpoint: &mut Checkpoint,
+    prefix: &str,
+    framework: Framework,
+    dtype: Dtype,
+    problem: &Problem,
+    inputs: &Inputs,
+) {
+    let [rows, cols] = problem.kernel_size;
+    let w = inputs.w.view().into_dyn();
+    let d = inputs.d_offset.as_ref().map(|d_offset| d_offset.view().into_dyn());
+    let ([w_key, d_key, bias_key], w, d): (_, ArrayD<f64>, Option<ArrayD<f64>>) = match framework {
+        Framework::PyTorch => (["W", "D", "bias"], w.into_owned(), d.map(|d| d.into_owned())),
+        Framework::TensorFlow => (
+            ["kernel:0", "D:0", "bias:0"],
+            ordered(w.permuted_axes(vec![2, 1, 0])),
+            d.map(|d| ordered(d.permuted_axes(vec![1, 2, 0]))),
+        ),
+        _ => {
+            let shape = [problem.out_channels, problem.group_inputs(), rows, cols];
+            (
+                ["weight", "D", "bias"],
+                w.into_owned().into_shape_with_order(shape.to_vec()).unwrap(),
+                d.map(|d| ordered(d.permuted_axes(vec![1, 2, 0]))),
+            )
+        }
+    };
+    checkpoint.insert(format!("{prefix}{w_key}"), rounded(dtype, w.view()));
+    if let Some(d) = d {
+        checkpoint.insert(format!("{prefix}{d_key}"), rounded(dtype, d.view()));
+    }
+    if let Some(bias) = &inputs.bias {
+        checkpoint.insert(format!("{prefix}{bias_key}"), rounded(dtype, bias.view().into_dyn()));
+    }
+}
+
+fn ordered(array: ArrayViewD<f64>) -> ArrayD<f64> {
+    array.as_standard_layout().into_owned()
+}

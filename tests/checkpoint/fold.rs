@@ -1,0 +1,331 @@
+//! The fold of whole checkpoints.
+
+use std::fs;
+
+use do_conv::checkpoint::{
+    Checkpoint, Dtype, FoldOptions, FoldReport, Framework, LayerOptions, Tensor,
+};
+use do_conv::{Composition, DoConv2d, ErrorKind, Pairing, Result};
+use half::{bf16, f16};
+use ndarray::{ArrayD, ArrayView1};
+
+use super::{inputs, insert, problem, refused, rounded, tensor};
+use crate::common::{Inputs, Problem, oracle};
+
+/// Folds into a file of its own and opens that.
+fn fold(checkpoint: &Checkpoint, options: &FoldOptions) -> Result<(Checkpoint, FoldReport)> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("folded.safetensors");
+    let result = checkpoint.fold(&path, options);
+    match result {
+        Ok(report) => {
+            assert_eq!(report.bytes, path.metadata().unwrap().len());
+            Ok((Checkpoint::open(&path).unwrap(), report))
+        }
+        Err(error) => {
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing is written");
+            Err(error)
+        }
+    }
+}
+
+fn kernel(problem: &Problem, inputs: &Inputs) -> ArrayD<f64> {
+    let outputs = oracle::solve(problem, inputs);
+    outputs.into_iter().find(|(name, _)| *name == "kernel").unwrap().1
+}
+
+/// The nearest number of that type; what is exact in `f64` here is rounded once.
+fn nearest(dtype: Dtype, value: f64) -> f64 {
+    let neighbours = |near: u16| [near.wrapping_sub(1), near, near.wrapping_add(1)];
+    let halves = |near: u16, wide: fn(u16) -> f64| {
+        let distance = |bits: &u16| (wide(*bits) - value).abs();
+        let candidates = neighbours(near).into_iter().filter(|bits| wide(*bits).is_finite());
+        // The even one of two.
+        let nearer =
+            |a: &u16, b: &u16| distance(a).total_cmp(&distance(b)).then((a % 2).cmp(&(b % 2)));
+        wide(candidates.min_by(nearer).unwrap())
+    };
+    match dtype {
+        Dtype::F16 => halves(f16::from_f64(value).to_bits(), |bits| f16::from_bits(bits).to_f64()),
+        Dtype::BF16 => {
+            halves(bf16::from_f64(value).to_bits(), |bits| bf16::from_bits(bits).to_f64())
+        }
+        Dtype::F32 => f64::from(value as f32),
+        _ => value,
+    }
+}
+
+#[test]
+fn every_type_framework_and_form_is_folded_with_one_rounding() {
+    for (framework, pairing) in [
+        (Framework::PyTorch, Pairing::PyTorch),
+        (Framework::PyTorch, Pairing::InputChannel),
+        (Framework::TensorFlow, Pairing::TensorFlow),
+        (Framework::Gluon, Pairing::TensorFlow),
+    ] {
+        for dtype in [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64] {
+            for (groups, kernel_size, d_mul) in [
+                ([1, 5, 7], [3, 3], 9),
+                ([1, 3, 4], [2, 3], 13),
+                ([4, 2, 3], [1, 5], 5),
+                ([6, 1, 2], [3, 3], 9),
+                ([6, 1, 1], [5, 1], 6),
+            ] {
+                if framework == Framework::Gluon && d_mul != kernel_size[0] * kernel_size[1] {
+                    continue;
+                }
+                let problem = problem(groups, kernel_size, d_mul, pairing);
+                let inputs = inputs(&problem, 3);
+                // In bf16 the inputs are other numbers.
+                let inputs = Inputs {
+                    w: inputs.w.mapv(|w| nearest(dtype, w)),
+                    d_offset: inputs.d_offset.map(|d| d.mapv(|d| nearest(dtype, d))),
+                    ..inputs
+                };
+                let mut checkpoint = Checkpoint::new();
+                insert(&mut checkpoint, "a/", framework, dtype, &problem, &inputs);
+                let layers = LayerOptions::default()
+                    .framework(framework)
+                    .pairing(pairing)
+                    .kernel_size("a", kernel_size);
+                let options = FoldOptions::default().layers(layers);
+                let (folded, report) = fold(&checkpoint, &options).unwrap();
+                assert_eq!(folded.tensors().len(), 2);
+                let tensor = folded.get("a/weight").unwrap();
+                assert_eq!(tensor.dtype(), dtype);
+                let got = folded.values("a/weight").unwrap();
+                let expected = kernel(&problem, &inputs).mapv(|value| nearest(dtype, value));
+                assert_eq!(got, expected, "{framework:?} {dtype} {groups:?}");
+                assert_eq!(folded.get("a/bias").unwrap().shape(), [problem.out_channels]);
+                let layer = &report.layers[0];
+                assert!(layer.difference <= layer.bound);
+                assert_eq!(layer.key, "a/weight");
+            }
+        }
+    }
+}
+
+/// Two layers, one of them 1×1, with other things around them.
+fn net() -> (Checkpoint, Problem, Inputs) {
+    let problem = problem([1, 2, 3], [2, 2], 4, Pairing::PyTorch);
+    let inputs = inputs(&problem, 4);
+    let mut checkpoint = Checkpoint::new();
+    insert(&mut checkpoint, "a.", Framework::PyTorch, Dtype::F32, &problem, &inputs);
+    checkpoint.insert("b.W", tensor(&[2, 3, 1], |index| index as f32));
+    checkpoint.insert("steps", Tensor::new(Dtype::I64, &[], &[7; 8]).unwrap());
+    checkpoint.insert("head.weight", tensor(&[2, 2], |index| index as f32));
+    checkpoint.metadata_mut().insert("epoch".into(), "3".into());
+    (checkpoint, problem, inputs)
+}
+
+#[test]
+fn everything_else_stays_as_it_is() {
+    let (checkpoint, problem, inputs) = net();
+    let (folded, report) = fold(&checkpoint, &FoldOptions::default()).unwrap();
+    let names: Vec<_> = folded.tensors().map(|(name, _)| name).collect();
+    assert_eq!(names, ["a.bias", "a.weight", "b.weight", "head.weight", "steps"]);
+    for name in ["a.bias", "steps", "head.weight"] {
+        assert_eq!(folded.read(name).unwrap(), checkpoint.read(name).unwrap());
+    }
+    assert_eq!(folded.get("b.weight").unwrap().shape(), [2, 3, 1, 1]);
+    assert_eq!(folded.read("b.weight").unwrap(), checkpoint.read("b.W").unwrap());
+    assert_eq!(folded.values("a.weight").unwrap(), kernel(&problem, &inputs));
+    assert_eq!(folded.metadata(), checkpoint.metadata());
+    assert_eq!(report.layers.len(), 2);
+    assert_eq!(report.layers[0].parameters, [3 * 2 * 4 + 2 * 4 * 4 + 3, 3 * 2 * 4 + 3]);
+}
+
+#[test]
+fn keys_can_be_renamed() {
+    let (checkpoint, ..) = net();
+    let options = FoldOptions::default().rename("W", "kernel").rename("bias", "shift");
+    let (folded, _) = fold(&checkpoint, &options).unwrap();
+    let names: Vec<_> = folded.tensors().map(|(name, _)| name).collect();
+    assert_eq!(names, ["a.kernel", "a.shift", "b.kernel", "head.weight", "steps"]);
+    refused(
+        fold(&checkpoint, &FoldOptions::default().rename("D", "d")),
+        ErrorKind::Config,
+        "Checkpoint::fold: rename: expected W or bias, got D",
+    );
+    for (key, name) in [("a.weight", None), ("a.bias", Some("bias"))] {
+        let mut checkpoint = checkpoint.clone();
+        checkpoint.insert(key, tensor(&[3], |_| 0.0));
+        let mut options = FoldOptions::default();
+        if let Some(name) = name {
+            options = options.rename("W", name);
+        }
+        let text = format!(
+            "Checkpoint::fold: {key}: expected a name that no other tensor has, for what was folded, \
+             got one that is taken"
+        );
+        refused(fold(&checkpoint, &options), ErrorKind::Format, &text);
+    }
+}
+
+#[test]
+fn folded_layers_lose_their_metadata() {
+    let problem = problem([3, 2, 4], [3, 5], 15, Pairing::InputChannel);
+    let inputs = inputs(&problem, 5);
+    let layer: DoConv2d<f32> = problem.layer(&inputs, Composition::Kernel);
+    let mut checkpoint = Checkpoint::new();
+    checkpoint.insert_layer("a", &layer).unwrap();
+    checkpoint.metadata_mut().insert("do_conv.note".into(), "kept".into());
+    assert_eq!(checkpoint.metadata().len(), 3);
+    let (folded, _) = fold(&checkpoint, &FoldOptions::default()).unwrap();
+    assert_eq!(folded.metadata().keys().collect::<Vec<_>>(), ["do_conv.note"]);
+    assert_eq!(folded.values("a.weight").unwrap(), kernel(&problem, &inputs));
+}
+
+#[test]
+fn batch_norms_are_folded_in_with_one_rounding() {
+    for (names, bias) in [
+        (["weight", "bias", "running_mean", "running_var"], true),
+        (["gamma:0", "beta:0", "moving_mean:0", "moving_variance:0"], false),
+    ] {
+        let (mut checkpoint, problem, inputs) = net();
+        if !bias {
+            checkpoint.remove("a.bias");
+        }
+        let values = [[1.5, -2.0, 0.1], [0.5, 0.0, -3.0], [1.0, 2.0, 3.0], [0.5, 4.0, 0.0]];
+        let separator = if bias { "." } else { "/" };
+        for (name, values) in names.iter().zip(&values) {
+            let tensor = rounded(Dtype::F32, ArrayView1::from(values).into_dyn());
+            checkpoint.insert(format!("bn{separator}{name}"), tensor);
+        }
+        checkpoint.insert("bn.num_batches_tracked", Tensor::new(Dtype::I64, &[], &[1; 8]).unwrap());
+        let options = FoldOptions::default().batch_norm("a", "bn").eps(1e-3);
+        let (folded, report) = fold(&checkpoint, &options).unwrap();
+        let names: Vec<_> = folded.tensors().map(|(name, _)| name).collect();
+        assert_eq!(names, ["a.bias", "a.weight", "b.weight", "head.weight", "steps"]);
+        assert_eq!(report.layers[0].batch_norm.as_deref(), Some("bn"));
+
+        let values = values.map(|values| values.map(|value| f64::from(value as f32)));
+        let expected = kernel(&problem, &inputs);
+        let (weight, shift) =
+            (folded.values("a.weight").unwrap(), folded.values("a.bias").unwrap());
+        for channel in 0..3 {
+            let [gamma, beta, mean, var] = values.map(|values| values[channel]);
+            let scale = gamma / (var + 1e-3).sqrt();
+            let rows = weight.outer_iter().zip(expected.outer_iter());
+            let (got, expected) = rows.into_iter().nth(channel).unwrap();
+            for (got, expected) in got.iter().zip(&expected) {
+                assert_eq!(*got, f64::from((expected * scale) as f32));
+            }
+            let own = if bias { inputs.bias.as_ref().unwrap()[channel] } else { 0.0 };
+            assert_eq!(shift[channel], f64::from(((own - mean) * scale + beta) as f32));
+        }
+    }
+}
+
+#[test]
+fn batch_norms_that_are_not_there_or_do_not_fit() {
+    let (mut checkpoint, ..) = net();
+    let options = FoldOptions::default().batch_norm("a", "bn");
+    refused(
+        fold(&checkpoint, &options),
+        ErrorKind::Config,
+        "Checkpoint::fold: batch_norms: expected a batch normalisation with running_mean and \
+         running_var, got bn",
+    );
+    refused(
+        fold(&checkpoint, &FoldOptions::default().batch_norm("c", "bn")),
+        ErrorKind::Config,
+        "Checkpoint::fold: batch_norms: expected the name of a DO-Conv layer, got c",
+    );
+    checkpoint.insert("bn.running_mean", tensor(&[3], |_| 0.0));
+    checkpoint.insert("bn.running_var", tensor(&[4], |_| 0.0));
+    refused(
+        fold(&checkpoint, &options),
+        ErrorKind::Format,
+        "Checkpoint::fold: bn.running_var: expected shape [3], a number a channel, got [4]",
+    );
+    checkpoint.insert("bn.running_var", tensor(&[3], |_| -1.0));
+    refused(
+        fold(&checkpoint, &options),
+        ErrorKind::Value,
+        "Checkpoint::fold: batch_norm.running_var: expected a variance that is positive and finite \
+         with eps added, got -1 + 0.00001",
+    );
+    checkpoint.insert("bn.running_var", tensor(&[3], |_| f32::NAN));
+    refused(
+        fold(&checkpoint, &options),
+        ErrorKind::Value,
+        "Checkpoint::fold: bn.running_var: expected finite numbers, got NaN as element 0",
+    );
+}
+
+#[test]
+fn numbers_that_are_not_finite() {
+    for (key, at) in [("a.W", 17), ("a.D", 30), ("b.W", 5)] {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let (mut checkpoint, ..) = net();
+            let shape = checkpoint.get(key).unwrap().shape().to_vec();
+            checkpoint.insert(key, tensor(&shape, |index| if index == at { value } else { 1.0 }));
+            let text = format!(
+                "Checkpoint::fold: {key}: expected finite numbers, got {value} as element {at}"
+            );
+            refused(fold(&checkpoint, &FoldOptions::default()), ErrorKind::Value, &text);
+        }
+    }
+    // Finite factors of a kernel that its type can't hold.
+    let mut checkpoint = Checkpoint::new();
+    let all = |shape: &[usize], value| rounded(Dtype::F16, ArrayD::from_elem(shape, value).view());
+    checkpoint.insert("a.W", all(&[1, 1, 4], 60000.0));
+    checkpoint.insert("a.D", all(&[1, 4, 4], 1.0));
+    refused(
+        fold(&checkpoint, &FoldOptions::default()),
+        ErrorKind::Value,
+        "Checkpoint::fold: a.weight: expected finite numbers, got inf as element 0",
+    );
+}
+
+#[test]
+fn nothing_to_fold_or_not_known_how() {
+    let mut checkpoint = Checkpoint::new();
+    checkpoint.insert("head.weight", tensor(&[2, 2], |_| 0.0));
+    refused(
+        fold(&checkpoint, &FoldOptions::default()),
+        ErrorKind::Config,
+        "Checkpoint::fold: layers: expected a DO-Conv layer of that framework, got none",
+    );
+    checkpoint.insert("a.W", tensor(&[1, 1, 6], |_| 0.0));
+    checkpoint.insert("a.D", tensor(&[1, 6, 6], |_| 0.0));
+    refused(
+        fold(&checkpoint, &FoldOptions::default()),
+        ErrorKind::Config,
+        "Checkpoint::fold: a: expected to be told its kernel size, 1x6 or 2x3 or 3x2 or 6x1, got 6 \
+         taps",
+    );
+}
+
+#[test]
+fn an_existing_file_stays_and_threads_do_not_matter() {
+    let problem = problem([1, 300, 200], [3, 3], 9, Pairing::PyTorch);
+    let inputs = inputs(&problem, 6);
+    let mut checkpoint = Checkpoint::new();
+    insert(&mut checkpoint, "a.", Framework::PyTorch, Dtype::F32, &problem, &inputs);
+    let folder = tempfile::tempdir().unwrap();
+    let files = [1, 2, 5].map(|threads| {
+        let path = folder.path().join(threads.to_string());
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| checkpoint.fold(&path, &FoldOptions::default())).unwrap();
+        fs::read(path).unwrap()
+    });
+    assert!(files[0] == files[1] && files[0] == files[2]);
+
+    let path = folder.path().join("1");
+    let error = checkpoint.fold(&path, &FoldOptions::default()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::File);
+    assert!(fs::read(&path).unwrap() == files[0]);
+    checkpoint.fold(&path, &FoldOptions::default().overwrite(true)).unwrap();
+
+    let (done, total) = (std::sync::Mutex::new(0), std::sync::Mutex::new(0));
+    let report = checkpoint.fold_with(None, &FoldOptions::default(), &|now, all| {
+        let mut done = done.lock().unwrap();
+        *done = now.max(*done);
+        *total.lock().unwrap() = all;
+    });
+    let total = *total.lock().unwrap();
+    assert_eq!((*done.lock().unwrap(), report.unwrap().tensors), (total, 2));
+    assert_eq!(total, 4 * (300 * 200 * 9 + 200));
+}

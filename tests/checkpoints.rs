@@ -6,6 +6,10 @@
 
 mod common;
 
+#[cfg(feature = "checkpoint")]
+#[path = "checkpoints/folded.rs"]
+mod folded;
+
 use common::golden::{number, numbers, read, tensor};
 use common::{Inputs, Outputs, Problem, assert_within, gamma, oracle};
 use do_conv::{BatchNorm, Composition, Conv2d, PaddingMode, Pairing};
@@ -233,9 +237,14 @@ impl Net {
 
     /// The logits that the folded layers compute.
     fn folded_logits(&self) -> Array2<f64> {
+        self.logits_by(Stage::folded)
+    }
+
+    /// The logits with each stage as a convolution.
+    fn logits_by(&self, conv: impl Fn(&Stage) -> Conv2d<f32>) -> Array2<f64> {
         let mut x = self.x.mapv(|value| value as f32);
         for stage in &self.stages {
-            x = stage.folded().forward(&x).unwrap();
+            x = conv(stage).forward(&x).unwrap();
             x.mapv_inplace(|z| z.max(0.0));
         }
         self.pool(&x.mapv(f64::from))

@@ -332,7 +332,7 @@ impl Checkpoint {
             (None, Some((key, tensor)), _) | (None, None, Some((key, tensor)))
                 if tensor.shape().len() == 3 =>
             {
-                let expected = format!("a {prefix}{} beside it", framework.w_key());
+                let expected = format!("a tensor {prefix}{} beside it", framework.w_key());
                 return Err(format_error(key, &expected, "none"));
             }
             _ => return Ok(None),
@@ -356,10 +356,11 @@ impl Checkpoint {
             return match (framework, identity) {
                 (Framework::Gluon, _) => Ok(None), // a plain layer
                 (_, Some((key, _))) => {
-                    Err(format_error(key, &format!("a {prefix}D beside it"), "none"))
+                    Err(format_error(key, &format!("a tensor {prefix}D beside it"), "none"))
                 }
                 (_, None) if d_mul != 1 => {
-                    let expected = format!("a {prefix}D beside it, or {}", framework.w_1x1());
+                    let expected =
+                        format!("a tensor {prefix}D beside it, or {}", framework.w_1x1());
                     Err(format_error(w_key, &expected, &format!("shape {:?} and none", w.shape())))
                 }
                 (_, None) => {

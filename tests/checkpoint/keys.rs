@@ -91,8 +91,8 @@ fn what_is_not_a_layer_does_not_matter() {
 fn parts_that_do_not_belong_together() {
     let format = ErrorKind::Format;
     let cases: [(&str, Option<Tensor>, &str); 17] = [
-        ("a.D", None, "a.d_diag: expected a a.D beside it, got none"),
-        ("a.W", None, "a.D: expected a a.W beside it, got none"),
+        ("a.D", None, "a.d_diag: expected a tensor a.D beside it, got none"),
+        ("a.W", None, "a.D: expected a tensor a.W beside it, got none"),
         (
             "a.W",
             Some(tensor(&[3, 8], |_| 0.0)),
@@ -177,7 +177,7 @@ fn parts_that_do_not_belong_together() {
     refused(
         layers(&checkpoint),
         format,
-        "Checkpoint::layers: a.W: expected a a.D beside it, or a shape [O, n, 1] of a 1x1 layer, got \
+        "Checkpoint::layers: a.W: expected a tensor a.D beside it, or a shape [O, n, 1] of a 1x1 layer, got \
          shape [3, 2, 4] and none",
     );
 }

@@ -50,7 +50,7 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
             format!("--kernel {}=MxN", error.field)
         }
         _ if error.operation == "Checkpoint::layers" => {
-            "--skip NAME leaves a layer as it is".to_owned()
+            "--format says whose checkpoint it is; --skip NAME leaves a layer as it is".to_owned()
         }
         _ if error.expected.contains("leave to overwrite") => "--force overwrites it".to_owned(),
         _ => return None,

@@ -1,0 +1,182 @@
+//! The command `do-conv` as a user has it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use do_conv::checkpoint::{Checkpoint, Dtype, Tensor};
+use serde_json::Value;
+
+fn do_conv(arguments: &[&str], folder: &Path) -> Output {
+    let command = env!("CARGO_BIN_EXE_do-conv");
+    Command::new(command).args(arguments).current_dir(folder).output().unwrap()
+}
+
+/// The output of a command that must succeed.
+#[track_caller]
+fn stdout(arguments: &[&str], folder: &Path) -> String {
+    let output = do_conv(arguments, folder);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The error of a command that must fail, and write nothing.
+#[track_caller]
+fn stderr(arguments: &[&str], folder: &Path) -> String {
+    let before = files(folder);
+    let output = do_conv(arguments, folder);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(files(folder), before);
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+    files.sort();
+    files
+}
+
+fn tensor(shape: &[usize], value: impl FnMut(usize) -> f32) -> Tensor {
+    let elements: usize = shape.iter().product();
+    let bytes: Vec<u8> = (0..elements).map(value).flat_map(f32::to_le_bytes).collect();
+    Tensor::new(Dtype::F32, shape, &bytes).unwrap()
+}
+
+/// A folder with a checkpoint `in`: a layer of 1×4 taps whose `D` is the identity, one of four groups
+/// that pairs as PyTorch does, and a batch normalisation.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut checkpoint = Checkpoint::new();
+    checkpoint.insert("a.W", tensor(&[2, 3, 6], |index| index as f32));
+    checkpoint.insert("a.D", tensor(&[3, 6, 6], |_| 0.0));
+    checkpoint.insert("g.W", tensor(&[8, 2, 4], |index| index as f32));
+    checkpoint.insert("g.D", tensor(&[8, 4, 4], |_| 0.5));
+    for (part, value) in [("running_mean", 1.0), ("running_var", 4.0)] {
+        checkpoint.insert(format!("bn.{part}"), tensor(&[2], |_| value));
+    }
+    checkpoint.save(folder.path().join("in"), false).unwrap();
+    folder
+}
+
+#[test]
+fn inspect_shows_every_layer() {
+    let folder = folder();
+    let got = stdout(&["inspect", "in"], folder.path());
+    assert_eq!(
+        got,
+        "\
+layer  type      W          D          kernel  d_mul  dtype  pairing  parameters  folded
+a      DO-Conv   [2, 3, 6]  [3, 6, 6]  ?       6      F32    -        144         36
+g      DO-GConv  [8, 2, 4]  [8, 4, 4]  2x2     4      F32    PyTorch  192         64
+
+2 DO-Conv layers, 336 parameters, 100 folded; 2 other tensors
+grouped layers that need the PyTorch pairing: g
+layers to be told their kernel size, --kernel NAME=MxN: a
+"
+    );
+    let other = stdout(
+        &["inspect", "in", "--pairing", "input-channel", "--kernel", "a=2x3", "--skip", "g"],
+        folder.path(),
+    );
+    assert!(other.contains("2x3") && !other.contains("pairing:"), "{other}");
+}
+
+#[test]
+fn fold_writes_checks_and_reports() {
+    let folder = folder();
+    let path = folder.path();
+    let input = fs::read(path.join("in")).unwrap();
+    let fold = ["fold", "in", "out", "--kernel", "a=2x3", "--rename", "W=kernel"];
+    let norm = ["--fold-batch-norm", "a=bn", "--eps", "0", "--report", "report.json"];
+    let got = stdout(&[&fold[..], &norm].concat(), path);
+    assert!(got.contains("2 layers folded and checked, 336 parameters to 100"), "{got}");
+    assert!(got.contains("out: 3 tensors"), "{got}");
+    assert_eq!(fs::read(path.join("in")).unwrap(), input);
+
+    let folded = Checkpoint::open(path.join("out")).unwrap();
+    let names: Vec<_> = folded.tensors().map(|(name, _)| name).collect();
+    assert_eq!(names, ["a.bias", "a.kernel", "g.kernel"]);
+    let kernel = folded.values("a.kernel").unwrap();
+    assert_eq!(kernel.shape(), [2, 3, 2, 3]);
+    assert!(kernel.iter().copied().eq((0..36).map(|index| f64::from(index) / 2.0)));
+    assert!(folded.values("a.bias").unwrap().iter().eq(&[-0.5, -0.5]));
+
+    let report: Value =
+        serde_json::from_slice(&fs::read(path.join("report.json")).unwrap()).unwrap();
+    assert_eq!(report["input"], "in");
+    let layers = report["folded"]["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 2);
+    assert_eq!(layers[0]["batch_norm"], "bn");
+    assert_eq!(layers[1]["pairing"], "pytorch");
+    assert!(layers[1]["difference"].as_f64() <= layers[1]["bound"].as_f64());
+
+    let dry = stdout(&["fold", "in", "--kernel", "a=2x3", "--dry-run"], path);
+    assert!(dry.ends_with("nothing was written\n"), "{dry}");
+    assert_eq!(files(path).len(), 3);
+}
+
+#[test]
+fn failures_write_nothing_and_say_what_to_do() {
+    let folder = folder();
+    let path = folder.path();
+    fs::write(path.join("mine"), "mine").unwrap();
+    let kernel = ["--kernel", "a=2x3"];
+    for (arguments, error) in [
+        (
+            &["fold", "in", "out"][..],
+            "error: Checkpoint::fold: a: expected to be told its kernel size, 1x6 or 2x3 or 3x2 or \
+             6x1, got 6 taps\nhint: --kernel a=MxN\n",
+        ),
+        (
+            &["fold", "in", "mine", kernel[0], kernel[1]],
+            "error: Checkpoint::fold: mine: expected a new file, or leave to overwrite it, got an \
+             existing one\nhint: --force overwrites it\n",
+        ),
+        (
+            &["fold", "in", "in", "--force", kernel[0], kernel[1]],
+            "error: in: this is the input, which stays as it is\n",
+        ),
+        (
+            &["fold", "in", "./in", "--force", kernel[0], kernel[1]],
+            "error: ./in: this is the input, which stays as it is\n",
+        ),
+        (
+            &["fold", "in", "out", "--report", "mine", kernel[0], kernel[1]],
+            "error: mine: exists; --force overwrites it\n",
+        ),
+        (
+            &["fold", "in", "out", "--report", "out", kernel[0], kernel[1]],
+            "error: out: output and report in one file\n",
+        ),
+        (
+            &["fold", "in", "out", "--format", "tensorflow"],
+            "error: Checkpoint::layers: a.D: expected a tensor a.kernel beside it, got none\nhint: \
+             --format says whose checkpoint it is; --skip NAME leaves a layer as it is\n",
+        ),
+        (
+            &["inspect", "in", "--key", "model"],
+            "error: Checkpoint::open: key: expected none: only PyTorch files have dictionaries in \
+             dictionaries, got model\nhint: --key KEY names a dictionary in a PyTorch file\n",
+        ),
+    ] {
+        assert_eq!(stderr(arguments, path), error);
+    }
+    let missing = stderr(&["inspect", "missing"], path);
+    assert!(missing.starts_with("error: Checkpoint::open: missing: expected a readable file, got"));
+    for arguments in [&["fold", "in"][..], &["fold", "in", "out", "--kernel", "a=6"], &["melt"]] {
+        assert_eq!(do_conv(arguments, path).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn names_from_a_file_reach_the_terminal_escaped() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut checkpoint = Checkpoint::new();
+    checkpoint.insert("\u{1b}[31m.W", tensor(&[1, 1, 1], |_| 1.0));
+    checkpoint.save(folder.path().join("in"), false).unwrap();
+    for arguments in [&["inspect", "in"][..], &["fold", "in", "out"]] {
+        let got = stdout(arguments, folder.path());
+        assert!(!got.contains('\u{1b}') && got.contains("\\u{1b}[31m"), "{got}");
+    }
+}

@@ -14,6 +14,9 @@ use crate::{Pairing, Scalar};
 /// Elements of a sum's row that are computed side by side; rows of `D` are filled up to a multiple.
 pub(crate) const LANES: usize = 16;
 
+/// Elements after its last that [`Composer::transposed`] makes room for.
+pub(crate) const BEYOND: usize = 2 * MOST_LANES;
+
 /// The sizes of a composition and which slice of `D` goes with which slice of `W`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Composer {
@@ -87,23 +90,29 @@ impl Composer {
         w: &[T],
         weight: &mut [T],
     ) {
-        self.compose_outputs(engine, &self.transposed(d_offset), 0, w, weight);
+        let transposed = self.transposed(d_offset.to_vec());
+        self.compose_outputs(engine, &transposed, 0, w, weight);
     }
 
     /// `Dᵀ`, `[I, S, MN]`, so that the taps of one `s` lie side by side, and what a register may read
-    /// beyond.
-    pub fn transposed<T: Scalar>(&self, d_offset: &[T]) -> Vec<T> {
+    /// beyond; in the memory of `d_offset`.
+    pub fn transposed<T: Scalar>(&self, mut d_offset: Vec<T>) -> Vec<T> {
         let Self { taps, d_mul, .. } = *self;
-        let d = self.depthwise(d_offset);
-        let mut transposed = vec![T::zero(); d.len() + 2 * MOST_LANES];
-        let channels = d.chunks_exact(taps * d_mul);
-        for (d, transposed) in channels.zip(transposed.chunks_exact_mut(taps * d_mul)) {
-            for (tap, row) in d.chunks_exact(d_mul).enumerate() {
-                let column = transposed[tap..].iter_mut().step_by(taps);
+        let mut channel = vec![T::zero(); taps * d_mul];
+        for target in d_offset.chunks_exact_mut(taps * d_mul) {
+            channel.copy_from_slice(target);
+            for (tap, row) in channel.chunks_exact(d_mul).enumerate() {
+                let column = target[tap..].iter_mut().step_by(taps);
                 column.zip(row).for_each(|(target, &value)| *target = value);
             }
+            // The identity, once for each MN of S.
+            for square in target.chunks_exact_mut(taps * taps) {
+                square.iter_mut().step_by(taps + 1).for_each(|value| *value += T::one());
+            }
         }
-        transposed
+        d_offset.reserve_exact(BEYOND);
+        d_offset.resize(d_offset.len() + BEYOND, T::zero());
+        d_offset
     }
 
     /// Writes `W'` of some output channels from `first` on, `[outputs, n, MN]`, for their part of `W`

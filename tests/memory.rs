@@ -60,3 +60,30 @@ fn a_folded_layer_allocates_no_buffers_once_it_is_warm() {
         assert!(info.bytes_max < MIB, "{config:?}, {input:?}: {info:?}");
     }
 }
+
+#[cfg(feature = "checkpoint")]
+#[test]
+fn a_checkpoint_is_folded_in_less_than_twice_its_size() {
+    use do_conv::checkpoint::{Checkpoint, FoldOptions};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint");
+    // Of a depthwise layer most is D, which is held in f64; of a dense one not even W is.
+    for (config, most) in [
+        (DoConv2dConfig::new(512, 512, [3, 3]), 0.25),
+        (DoConv2dConfig::new(4096, 4096, [3, 3]).groups(4096), 2.0),
+    ] {
+        let layer: DoConv2d<f32> = config.init(1).unwrap();
+        let mut checkpoint = Checkpoint::new();
+        checkpoint.insert_layer("a", &layer).unwrap();
+        checkpoint.save(&path, true).unwrap();
+        drop(checkpoint);
+        let used = count(|| {
+            let checkpoint = Checkpoint::open(&path).unwrap();
+            checkpoint
+                .fold(folder.path().join("folded"), &FoldOptions::default().overwrite(true))
+                .unwrap();
+        });
+        let share = used.bytes_max as f64 / path.metadata().unwrap().len() as f64;
+        assert!(share <= most, "{share}");
+    }
+}

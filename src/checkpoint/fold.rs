@@ -561,8 +561,8 @@ impl Kernel<'_> {
             }
             _ => None,
         };
-        let transposed = d_offset.as_ref().map(|d_offset| composer.transposed(d_offset));
-        let probe = Probe::new(composer, !layer.needs_pairing(), d_offset);
+        let probe = Probe::new(composer, !layer.needs_pairing(), d_offset.as_deref());
+        let transposed = d_offset.map(|d_offset| composer.transposed(d_offset));
         Ok(Source { composer, contents, float: layer.float(), transposed, probe })
     }
 

@@ -70,6 +70,7 @@ pub use fold::{FoldOptions, FoldReport, FoldedLayer};
 pub use keys::{Form, Framework, LayerInfo, LayerOptions};
 pub use tensor::Tensor;
 
+use crate::compose::BEYOND;
 use crate::error::{Error, ErrorKind, Result};
 use float::Float;
 
@@ -236,7 +237,10 @@ impl Checkpoint {
             Error::new(ErrorKind::Format, operation, shown(name), expected, tensor.dtype())
         })?;
         let bytes = tensor.read(operation, name)?;
-        let mut values = vec![0.0; bytes.len() / float.size()];
+        let len = bytes.len() / float.size();
+        // `Composer::transposed` would have to move them for more room.
+        let mut values = Vec::with_capacity(len + BEYOND);
+        values.resize(len, 0.0);
         float.widen(&bytes, &mut values);
         Ok(values)
     }

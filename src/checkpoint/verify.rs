@@ -69,7 +69,7 @@ enum Features {
 
 impl Probe {
     /// For a layer with that offset of `D`, `[I, MN, S]`.
-    pub fn new(composer: Composer, by_input_channel: bool, d_offset: Option<Vec<f64>>) -> Self {
+    pub fn new(composer: Composer, by_input_channel: bool, d_offset: Option<&[f64]>) -> Self {
         let Composer { groups, group_inputs, taps, d_mul, .. } = composer;
         let mut x = vec![0.0; groups * group_inputs * taps];
         Sampler::new(0).uniform(1.0, &mut x);
@@ -77,7 +77,7 @@ impl Probe {
         let sizes = x.chunks_exact(group_inputs * taps).map(size).collect();
         let features = match d_offset {
             None => Features::Input,
-            Some(d_offset) if !by_input_channel => Features::Offset(d_offset),
+            Some(d_offset) if !by_input_channel => Features::Offset(d_offset.to_vec()),
             Some(d_offset) => {
                 let mut features = [vec![0.0; x.len() / taps * d_mul], Vec::new()];
                 features[1] = features[0].clone();
@@ -246,8 +246,7 @@ mod tests {
     fn a_right_kernel_passes_and_a_wrong_one_does_not() {
         for pairing in [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow] {
             let (composer, [d_offset, w, mut weight]) = layer(pairing);
-            let probe =
-                Probe::new(composer, pairing == Pairing::InputChannel, Some(d_offset.clone()));
+            let probe = Probe::new(composer, pairing == Pairing::InputChannel, Some(&d_offset));
             for float in [Float::F16, Float::F32, Float::F64] {
                 let mut rounded = weight.clone();
                 float.round(&mut rounded, &mut vec![0; 96 * float.size()]);
@@ -257,8 +256,7 @@ mod tests {
             }
             for other in [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow] {
                 let composer = Composer { pairing: other, ..composer };
-                let probe =
-                    Probe::new(composer, other == Pairing::InputChannel, Some(d_offset.clone()));
+                let probe = Probe::new(composer, other == Pairing::InputChannel, Some(&d_offset));
                 let worst = probe.compare(Float::F32, 0, &w, None, &weight);
                 assert_eq!(worst.is_within_bound(), other == pairing, "{other:?} {worst:?}");
             }
@@ -272,7 +270,7 @@ mod tests {
     #[test]
     fn a_scale_is_part_of_the_kernel() {
         let (composer, [d_offset, w, mut weight]) = layer(Pairing::InputChannel);
-        let probe = Probe::new(composer, true, Some(d_offset));
+        let probe = Probe::new(composer, true, Some(&d_offset));
         let scale: Vec<f64> = (0..12).map(|o| f64::from(o) - 5.5).collect();
         assert!(!probe.compare(Float::F32, 0, &w, Some(&scale), &weight).is_within_bound());
         let rows = weight.chunks_exact_mut(8).zip(&scale);

@@ -80,7 +80,12 @@
 //!
 //! # Features
 //!
-//! * `serde`: `Serialize` and `Deserialize` for configurations, layers and gradients. Off by default.
+//! All are off by default.
+//!
+//! * `serde`: `Serialize` and `Deserialize` for configurations, layers and gradients.
+//! * `checkpoint`: the module `checkpoint`, which reads checkpoints of other frameworks, folds them and
+//!   writes them.
+//! * `cli`: the command `do-conv`, which does that from a shell.
 
 #![deny(unsafe_code)]
 

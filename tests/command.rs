@@ -146,8 +146,21 @@ fn failures_write_nothing_and_say_what_to_do() {
             "error: mine: exists; --force overwrites it\n",
         ),
         (
-            &["fold", "in", "out", "--report", "out", kernel[0], kernel[1]],
-            "error: out: output and report in one file\n",
+            &["fold", "in", "out", "--report", "./out", "--force", kernel[0], kernel[1]],
+            "error: ./out: output and report in one file\n",
+        ),
+        (
+            &["fold", "in", "out", "--report", ".", "--force", kernel[0], kernel[1]],
+            "error: .: not a regular file\n",
+        ),
+        (
+            &["fold", "in", ".", "--force", kernel[0], kernel[1]],
+            "error: Checkpoint::fold: .: expected a regular file to overwrite, got another kind of \
+             thing\n",
+        ),
+        (
+            &["fold", "in", "out", kernel[0], kernel[1], kernel[0], kernel[1]],
+            "error: --kernel twice for a\n",
         ),
         (
             &["fold", "in", "out", "--format", "tensorflow"],
@@ -174,6 +187,8 @@ fn names_from_a_file_reach_the_terminal_escaped() {
     let folder = tempfile::tempdir().unwrap();
     let mut checkpoint = Checkpoint::new();
     checkpoint.insert("\u{1b}[31m.W", tensor(&[1, 1, 1], |_| 1.0));
+    let long = format!("{}.W", "\u{202e}".repeat(70_000));
+    checkpoint.insert(long, tensor(&[1, 1, 1], |_| 1.0));
     checkpoint.save(folder.path().join("in"), false).unwrap();
     for arguments in [&["inspect", "in"][..], &["fold", "in", "out"]] {
         let got = stdout(arguments, folder.path());

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +17,7 @@ use super::keys::{KERNEL_SIZE, PAIRING, pairing_name};
 use super::layer::stored_shape;
 use super::output::{Output, copy};
 use super::safetensors::{Entry, Plan};
-use super::tensor::{Contents, Tensor, permuted, unreadable};
+use super::tensor::{Contents, Tensor, permuted, permuted_bytes, unreadable};
 use super::verify::{Probe, Worst};
 use super::{Checkpoint, Form, LayerInfo, LayerOptions, shown};
 use crate::compose::Composer;
@@ -211,13 +212,13 @@ impl Checkpoint {
             }
         }
         // Each layer's parts while the next one's `D` is made ready, which doesn't spread well.
-        let mut ready = kernels.first().map(|(_, kernel)| kernel.source(self)).transpose()?;
+        let mut ready = kernels.first().map(|(_, kernel)| kernel.ready(self)).transpose()?;
         for (index, (entry, kernel)) in kernels.iter().enumerate() {
-            let Some(source) = ready.take() else { break };
+            let Some(now) = ready.take() else { break };
             let next = kernels.get(index + 1);
             let (worst, next) = rayon::join(
-                || kernel.fold(&source, entry, &sink),
-                || next.map(|(_, kernel)| kernel.source(self)).transpose(),
+                || kernel.fold(&now, entry, &sink),
+                || next.map(|(_, kernel)| kernel.ready(self)).transpose(),
             );
             folded.insert(&kernel.layer.name, kernel.report(entry, worst?));
             ready = next?;
@@ -247,6 +248,17 @@ impl Checkpoint {
         let named = |name: &String| layers.iter().any(|layer| layer.name == *name);
         if let Some(name) = options.batch_norms.keys().find(|name| !named(name)) {
             return misnamed("batch_norms", "the name of a DO-Conv layer", name);
+        }
+        if !(options.eps >= 0.0 && options.eps.is_finite()) {
+            return misnamed(
+                "eps",
+                "a finite number that is not negative",
+                &options.eps.to_string(),
+            );
+        }
+        let mut norms = BTreeSet::new();
+        if let Some(name) = options.batch_norms.values().find(|name| !norms.insert(*name)) {
+            return misnamed("batch_norms", "each batch normalisation once", name);
         }
         let renamed = |key: &str, default: &str| {
             options.rename.get(key).map_or(default, |renamed| renamed).to_owned()
@@ -310,14 +322,15 @@ impl Checkpoint {
         options: &FoldOptions,
     ) -> Result<NormValues<'_>> {
         // As PyTorch, Keras and MXNet name them.
-        let find = |parts: &[&str]| {
-            let keys = parts.iter().flat_map(|part| {
-                ["", ":0"].into_iter().flat_map(move |end| {
-                    ['.', '/', '_'].map(|separator| format!("{name}{separator}{part}{end}"))
-                })
-            });
+        let find_in = |separator: char, parts: &[&str]| {
+            let keys = parts
+                .iter()
+                .flat_map(|part| ["", ":0"].map(|end| format!("{name}{separator}{part}{end}")));
             keys.into_iter().find_map(|key| self.tensors.get_key_value(&key)).map(|(key, _)| &**key)
         };
+        let mean = ["running_mean", "moving_mean"];
+        let separator = ['.', '/', '_'].into_iter().find(|&at| find_in(at, &mean).is_some());
+        let find = |parts: &[&str]| find_in(separator.unwrap_or('.'), parts);
         let mut keys = Vec::new();
         let mut values = |parts: &[&str]| -> Result<Option<Vec<f64>>> {
             let Some(key) = find(parts) else { return Ok(None) };
@@ -334,7 +347,7 @@ impl Checkpoint {
         };
         let weight = values(&["weight", "gamma"])?;
         let bias = values(&["bias", "beta"])?;
-        let mean = values(&["running_mean", "moving_mean"])?;
+        let mean = values(&mean)?;
         let var = values(&["running_var", "moving_variance", "moving_var"])?;
         keys.extend(find(&["num_batches_tracked"]));
         let (Some(running_mean), Some(running_var)) = (mean, var) else {
@@ -471,12 +484,20 @@ struct Scratch {
     memory: Memory<f64>,
 }
 
-/// `D` and `W` of a layer, ready for parts of the kernel to be composed.
-struct Source<'a> {
+/// What a layer is folded from.
+struct Ready<'a> {
+    checkpoint: &'a Checkpoint,
+    w: Contents<'a>,
+    d_offset: Option<Contents<'a>>,
+    /// All groups, if they share one [`Source`].
+    whole: Option<Source>,
+}
+
+/// Some groups of a layer, ready for parts of their kernel to be composed.
+struct Source {
+    /// The first of their output channels, and one after the last.
+    outputs: [usize; 2],
     composer: Composer,
-    contents: Contents<'a>,
-    /// The element type of `W` and of the kernel.
-    float: Float,
     /// None for a 1×1 layer.
     transposed: Option<Vec<f64>>,
     probe: Probe,
@@ -507,23 +528,22 @@ impl Kernel<'_> {
     }
 
     /// Writes the kernel, in parallel, and checks it.
-    fn fold(&self, source: &Source, entry: &Entry, sink: &Sink) -> Result<Worst> {
-        let [_, inputs, d_mul] = self.layer.w_shape;
-        // A multiple of how many output channels are composed side by side.
-        let rows = (PART / (inputs * d_mul) / 4 * 4).max(4);
-        let outputs = self.layer.out_channels;
-        let worst = (0..outputs.div_ceil(rows))
-            .into_par_iter()
-            .map(|part| {
-                let spare = || sink.spare.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut scratch = spare().pop().unwrap_or_default();
-                let first = part * rows;
-                let last = outputs.min(first + rows);
-                let worst = self.fold_outputs(source, &mut scratch, [first, last], entry, sink);
-                spare().push(scratch);
-                worst
-            })
-            .try_reduce(|| Worst::NONE, |a, b| Ok(a.max(b)))?;
+    fn fold(&self, ready: &Ready, entry: &Entry, sink: &Sink) -> Result<Worst> {
+        let groups = self.layer.groups;
+        let worst = match &ready.whole {
+            Some(source) => self.fold_groups(ready, source, entry, sink)?,
+            None => {
+                let together = self.groups_together();
+                (0..groups.div_ceil(together))
+                    .into_par_iter()
+                    .map(|part| {
+                        let first = part * together;
+                        let source = self.source(ready, first..groups.min(first + together))?;
+                        self.fold_groups(ready, &source, entry, sink)
+                    })
+                    .try_reduce(|| Worst::NONE, |a, b| Ok(a.max(b)))?
+            }
+        };
         if worst.is_within_bound() {
             return Ok(worst);
         }
@@ -532,27 +552,55 @@ impl Kernel<'_> {
         Err(Error::new(ErrorKind::Value, FOLD, shown(&self.layer.name), expected, got))
     }
 
-    /// Makes ready what all parts need.
-    fn source<'a>(&self, checkpoint: &'a Checkpoint) -> Result<Source<'a>> {
+    /// How many groups have a [`Source`] together: of layers of many groups most is `D`, a part of which
+    /// is held at a time, if the groups' parts of it lie one after the other.
+    fn groups_together(&self) -> usize {
         let layer = self.layer;
-        let composer = layer.composer();
-        let key = &layer.keys.w;
-        let failed = |error: std::io::Error| unreadable(FOLD, key, &error);
-        let mut contents = checkpoint.tensors[key].contents().map_err(failed)?;
+        match layer.d_shape {
+            Some([channels, taps, d_mul])
+                if !layer.needs_pairing() && layer.framework.d_axes() == [0, 1, 2] =>
+            {
+                let part = channels / layer.groups * taps * d_mul;
+                (4 * PART / part).clamp(1, layer.groups)
+            }
+            _ => layer.groups,
+        }
+    }
+
+    /// Makes ready what all parts need.
+    fn ready<'a>(&self, checkpoint: &'a Checkpoint) -> Result<Ready<'a>> {
+        let layer = self.layer;
+        let contents = |key: &str| {
+            let contents = checkpoint.tensors[key].contents();
+            contents.map_err(|error| unreadable(FOLD, key, &error))
+        };
+        let mut w = contents(&layer.keys.w)?;
         let axes = layer.framework.w_axes();
         if axes != [0, 1, 2] {
-            let [a, b, c] = stored_shape(layer.w_shape, axes);
             let mut buffer = Vec::new();
-            let bytes = contents.part(0..contents.len(), &mut buffer).map_err(failed)?;
-            // An element is a last axis of bytes.
-            let stored = [a, b, c, layer.float().size()];
-            let ordered = permuted(bytes, &stored, &[axes[0], axes[1], axes[2], 3]);
-            contents = Contents::Whole(ordered.into());
+            let bytes = w.part(0..w.len(), &mut buffer);
+            let bytes = bytes.map_err(|error| unreadable(FOLD, &layer.keys.w, &error))?;
+            let stored = stored_shape(layer.w_shape, axes);
+            w = Contents::Whole(permuted_bytes(bytes, &stored, &axes, layer.float().size()).into());
         }
-        let d_offset = match (&layer.keys.d, layer.d_shape) {
-            (Some(key), Some(shape)) => {
-                let mut values = checkpoint.values_of(FOLD, key)?;
-                expect_finite(key, &values, 0)?;
+        let d_offset = layer.keys.d.as_deref().map(contents).transpose()?;
+        let mut ready = Ready { checkpoint, w, d_offset, whole: None };
+        if self.groups_together() == layer.groups {
+            ready.whole = Some(self.source(&ready, 0..layer.groups)?);
+        }
+        Ok(ready)
+    }
+
+    fn source(&self, ready: &Ready, groups: Range<usize>) -> Result<Source> {
+        let layer = self.layer;
+        let composer = Composer { groups: groups.len(), ..layer.composer() };
+        let d_offset = match (&layer.keys.d, &ready.d_offset, layer.d_shape) {
+            (Some(key), Some(contents), Some(shape)) => {
+                let part = shape.iter().product::<usize>() / layer.groups;
+                let range = groups.start * part..groups.end * part;
+                let start = range.start;
+                let mut values = ready.checkpoint.values_in(FOLD, key, contents, Some(range))?;
+                expect_finite(key, &values, start)?;
                 let axes = layer.framework.d_axes();
                 if axes != [0, 1, 2] {
                     values = permuted(&values, &stored_shape(shape, axes), &axes);
@@ -563,19 +611,49 @@ impl Kernel<'_> {
         };
         let probe = Probe::new(composer, !layer.needs_pairing(), d_offset.as_deref());
         let transposed = d_offset.map(|d_offset| composer.transposed(d_offset));
-        Ok(Source { composer, contents, float: layer.float(), transposed, probe })
+        let outputs = [groups.start, groups.end].map(|group| group * composer.group_outputs);
+        Ok(Source { outputs, composer, transposed, probe })
+    }
+
+    /// Folds the output channels of some groups, in parallel.
+    fn fold_groups(
+        &self,
+        ready: &Ready,
+        source: &Source,
+        entry: &Entry,
+        sink: &Sink,
+    ) -> Result<Worst> {
+        let [_, inputs, d_mul] = self.layer.w_shape;
+        // A multiple of how many output channels are composed side by side, unless these are long.
+        let row = inputs * d_mul;
+        let rows = if row > PART { 1 } else { (PART / row / 4 * 4).max(4) };
+        let [start, end] = source.outputs;
+        (0..(end - start).div_ceil(rows))
+            .into_par_iter()
+            .map(|part| {
+                let spare = || sink.spare.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut scratch = spare().pop().unwrap_or_default();
+                let first = start + part * rows;
+                let outputs = [first, end.min(first + rows)];
+                let worst = self.fold_outputs(&ready.w, source, &mut scratch, outputs, entry, sink);
+                spare().push(scratch);
+                worst
+            })
+            .try_reduce(|| Worst::NONE, |a, b| Ok(a.max(b)))
     }
 
     /// Folds some output channels.
     fn fold_outputs(
         &self,
+        contents: &Contents,
         source: &Source,
         scratch: &mut Scratch,
         [first, last]: [usize; 2],
         entry: &Entry,
         sink: &Sink,
     ) -> Result<Worst> {
-        let &Source { composer, ref contents, float, ref transposed, ref probe } = source;
+        let &Source { outputs: [start, _], composer, ref transposed, ref probe } = source;
+        let float = self.layer.float();
         let key = &self.layer.keys.w;
         let Scratch { handle, w, weight, read, rounded, memory } = scratch;
         let row = composer.group_inputs * composer.d_mul;
@@ -588,7 +666,8 @@ impl Kernel<'_> {
         weight.resize((last - first) * weight_row, 0.0);
         match transposed {
             Some(transposed) => {
-                composer.compose_outputs(&Engine::new(memory), transposed, first, w, weight);
+                let engine = Engine::new(memory);
+                composer.compose_outputs(&engine, transposed, first - start, w, weight);
             }
             None => weight.copy_from_slice(w),
         }
@@ -599,7 +678,8 @@ impl Kernel<'_> {
         }
         rounded.resize(weight.len() * float.size(), 0);
         float.round(weight, rounded);
-        let worst = probe.compare(float, first, w, self.scale.as_deref(), weight);
+        let scale = self.scale.as_ref().map(|scale| &scale[start..]);
+        let worst = probe.compare(float, first - start, w, scale, weight);
         if !worst.is_within_bound() {
             // Only numbers that aren't finite can be why.
             expect_finite(key, w, first * row)?;
@@ -608,8 +688,8 @@ impl Kernel<'_> {
         if handle.is_none() {
             *handle = sink.handle()?;
         }
-        let start = entry.info.data_offsets.0 + first * weight_row * float.size();
-        sink.write(handle.as_ref(), rounded, start as u64)?;
+        let at = entry.info.data_offsets.0 + first * weight_row * float.size();
+        sink.write(handle.as_ref(), rounded, at as u64)?;
         Ok(worst)
     }
 }

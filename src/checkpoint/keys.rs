@@ -42,6 +42,15 @@ impl Framework {
         }
     }
 
+    /// The last parts of a layer's keys.
+    fn parts(self) -> &'static [&'static str] {
+        match self {
+            Self::PyTorch => &["W", "D", "d_diag", "D_diag", "bias"],
+            Self::TensorFlow => &["kernel", "D", "bias"],
+            Self::Gluon => &["weight", "D", "bias"],
+        }
+    }
+
     fn separators(self) -> &'static [char] {
         match self {
             Self::PyTorch | Self::TensorFlow => &['.', '/'],
@@ -260,6 +269,8 @@ const LAYERS: &str = "Checkpoint::layers";
 struct Candidate<'a> {
     name: &'a str,
     parts: BTreeMap<&'a str, (&'a str, &'a Tensor)>,
+    /// A key that is there with and without `:0`.
+    twice: Option<&'a str>,
 }
 
 impl Checkpoint {
@@ -279,25 +290,33 @@ impl Checkpoint {
             // `d_diag` has a separator of Gluon's in it, where it isn't stored.
             let split = end.rfind(framework.separators()).map_or(0, |at| at + 1);
             let (prefix, part) = end.split_at(split);
-            if !["W", "kernel", "weight", "D", "d_diag", "D_diag", "bias"].contains(&part) {
+            if !framework.parts().contains(&part) {
                 continue;
             }
             let candidate = candidates.entry(prefix).or_default();
             candidate.name = prefix.strip_suffix(framework.separators()).unwrap_or(prefix);
             if candidate.parts.insert(part, (key, tensor)).is_some() {
-                let expected = "one key for each of a layer's tensors";
-                let got = "it with and without \":0\"";
-                return Err(Error::new(ErrorKind::Format, LAYERS, shown(end), expected, got));
+                candidate.twice = Some(end);
             }
         }
-        let mut layers = Vec::new();
-        let mut skipped = BTreeSet::new();
+        let mut layers: Vec<LayerInfo> = Vec::new();
+        let (mut names, mut skipped) = (BTreeSet::new(), BTreeSet::new());
         for (prefix, candidate) in candidates {
             if options.skip.contains(candidate.name) {
                 skipped.insert(candidate.name);
                 continue;
             }
-            layers.extend(self.layer_info(prefix, &candidate, options)?);
+            let Some(layer) = self.layer_info(prefix, &candidate, options)? else { continue };
+            let twice = match names.insert(candidate.name) {
+                false => Some(layer.keys.w.as_str()),
+                true => candidate.twice,
+            };
+            if let Some(key) = twice {
+                let expected = "one key for each of a layer's tensors";
+                let got = "two that differ in a separator or \":0\"";
+                return Err(format_error(key, expected, got));
+            }
+            layers.push(layer);
         }
         let named = |name: &String| layers.iter().any(|layer| layer.name == *name);
         let sizes = options.kernel_sizes.keys().filter(|name| !named(name));
@@ -321,10 +340,10 @@ impl Checkpoint {
         let framework = options.framework;
         let part = |part| candidate.parts.get(part).copied();
         let (w, d) = (part(framework.w_key()), part("D"));
-        let identity = match framework {
-            Framework::PyTorch => part("d_diag").or(part("D_diag")),
-            _ => None,
-        };
+        if let (Some(_), Some((key, _))) = (part("d_diag"), part("D_diag")) {
+            return Err(format_error(key, "one identity", "two"));
+        }
+        let identity = part("d_diag").or(part("D_diag"));
         let bias = part("bias");
         let (w_key, w) = match (w, d, identity) {
             (Some(w), _, _) => w,

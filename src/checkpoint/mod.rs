@@ -43,7 +43,8 @@
 //!
 //! Every length, offset and shape is checked against the file before memory is asked for, and no
 //! checkpoint is taken in that unpacks to more than eight times its file and 1 MiB
-//! ([`OpenOptions::max_bytes`]). Pickled objects are parsed and never called.
+//! ([`OpenOptions::max_bytes`]). Pickled objects are parsed and never called; they may take a hundred
+//! times the bytes of their pickle, which in an archive has 16 MiB at most.
 
 mod float;
 mod fold;
@@ -61,6 +62,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::ops::Range;
 use std::path::Path;
 
 pub use ::safetensors::Dtype;
@@ -73,6 +75,7 @@ pub use tensor::Tensor;
 use crate::compose::BEYOND;
 use crate::error::{Error, ErrorKind, Result};
 use float::Float;
+use tensor::{Contents, unreadable};
 
 /// Tensors by name, and texts by name.
 #[derive(Debug, Clone, Default)]
@@ -137,7 +140,8 @@ impl Checkpoint {
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         let path = path.as_ref();
         let (file, len) = open_file(path)?;
-        let mut checkpoint = match Container::of(path, &file)? {
+        let most = options.max_bytes.unwrap_or(len.saturating_mul(8).saturating_add(1 << 20));
+        let mut checkpoint = match Container::of(path, &file, most)? {
             Container::Torch => torch::read(path, options.key.as_deref())?,
             container => {
                 if let Some(key) = &options.key {
@@ -150,7 +154,6 @@ impl Checkpoint {
                 }
             }
         };
-        let most = options.max_bytes.unwrap_or(len.saturating_mul(8).saturating_add(1 << 20));
         let bytes = checkpoint.tensors.values().map(|tensor| tensor.byte_len() as u64);
         let bytes = bytes.fold(0, u64::saturating_add);
         if bytes > most {
@@ -173,6 +176,15 @@ impl Checkpoint {
                 let expected = "names that differ without the prefix";
                 return Err(Error::new(ErrorKind::Format, OPEN, "strip_prefix", expected, got));
             }
+        }
+        // What the file says of a layer goes with the layer.
+        let metadata = std::mem::take(&mut self.metadata);
+        for (key, text) in metadata {
+            let layer = [keys::KERNEL_SIZE, keys::PAIRING]
+                .into_iter()
+                .find_map(|about| Some((about, key.strip_prefix(about)?.strip_prefix(prefix)?)));
+            let key = layer.map_or(key.clone(), |(about, name)| format!("{about}{name}"));
+            self.metadata.insert(key, text);
         }
         Ok(())
     }
@@ -232,16 +244,34 @@ impl Checkpoint {
     /// The elements of a tensor in row-major order.
     fn values_of(&self, operation: &'static str, name: &str) -> Result<Vec<f64>> {
         let tensor = self.find(operation, name)?;
+        let contents = tensor.contents().map_err(|error| unreadable(operation, name, &error))?;
+        self.values_in(operation, name, &contents, None)
+    }
+
+    /// Some of the elements, or all, of a tensor with these contents.
+    fn values_in(
+        &self,
+        operation: &'static str,
+        name: &str,
+        contents: &Contents,
+        range: Option<Range<usize>>,
+    ) -> Result<Vec<f64>> {
+        let tensor = self.find(operation, name)?;
         let float = Float::of(tensor.dtype()).ok_or_else(|| {
             let expected = "F16, BF16, F32 or F64 elements";
             Error::new(ErrorKind::Format, operation, shown(name), expected, tensor.dtype())
         })?;
-        let bytes = tensor.read(operation, name)?;
-        let len = bytes.len() / float.size();
+        let range = range.unwrap_or(0..contents.len() / float.size());
+        let len = range.len();
         // `Composer::transposed` would have to move them for more room.
         let mut values = Vec::with_capacity(len + BEYOND);
         values.resize(len, 0.0);
-        float.widen(&bytes, &mut values);
+        let mut buffer = Vec::new();
+        for (index, values) in values.chunks_mut(CHUNK).enumerate() {
+            let start = (range.start + index * CHUNK) * float.size();
+            let bytes = contents.part(start..start + values.len() * float.size(), &mut buffer);
+            float.widen(bytes.map_err(|error| unreadable(operation, name, &error))?, values);
+        }
         Ok(values)
     }
 
@@ -275,13 +305,16 @@ impl Checkpoint {
     }
 }
 
+/// Elements that are read at a time.
+const CHUNK: usize = 1 << 15;
+
 /// The operation that errors of opening name.
 const OPEN: &str = "Checkpoint::open";
 
 /// A regular file and its length.
 fn open_file(path: &Path) -> Result<(File, u64)> {
     let refused = |error: io::Error| {
-        Error::new(ErrorKind::File, OPEN, path.display().to_string(), "a readable file", error)
+        Error::new(ErrorKind::File, OPEN, shown_path(path), "a readable file", error)
     };
     // Before it is opened: to open a pipe is to wait for its other end.
     let metadata = std::fs::metadata(path).map_err(refused)?;
@@ -302,15 +335,15 @@ enum Container {
 
 impl Container {
     /// Tells by the content.
-    fn of(path: &Path, mut file: &File) -> Result<Self> {
+    fn of(path: &Path, mut file: &File, most: u64) -> Result<Self> {
         let refused = |error: io::Error| {
-            Error::new(ErrorKind::File, OPEN, path.display().to_string(), "a readable file", error)
+            Error::new(ErrorKind::File, OPEN, shown_path(path), "a readable file", error)
         };
         let mut start = Vec::new();
         file.take(9).read_to_end(&mut start).map_err(refused)?;
         file.rewind().map_err(refused)?;
         if start.starts_with(b"PK") {
-            return if npz::is_npz(file)? { Ok(Self::Npz) } else { Ok(Self::Torch) };
+            return if npz::is_npz(file, most)? { Ok(Self::Npz) } else { Ok(Self::Torch) };
         }
         if start.starts_with(b"\x93NUMPY") {
             let expected = "an .npz file: a .npy has one array and no names";
@@ -322,6 +355,11 @@ impl Container {
         }
         Ok(Self::Torch)
     }
+}
+
+/// A path, fit for a line of text.
+pub(crate) fn shown_path(path: &Path) -> String {
+    shown(&path.display().to_string())
 }
 
 /// A name or text from a file, fit for a line of text.

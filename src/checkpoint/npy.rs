@@ -7,6 +7,9 @@ use safetensors::Dtype;
 /// The longest header that is read, which NumPy takes for hostile too.
 const MAX_HEADER: usize = 10_000;
 
+/// The most axes that NumPy has.
+const MAX_RANK: usize = 64;
+
 /// What a `.npy` file says of its array.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -136,6 +139,9 @@ impl<'t> Literal<'t> {
             let (digits, rest) = self.0.split_at(end);
             let integer = digits.parse().map_err(|_| invalid(format!("an extent '{digits}'")))?;
             integers.push(integer);
+            if integers.len() > MAX_RANK {
+                return Err(invalid(format!("more than {MAX_RANK} extents")));
+            }
             self.0 = rest;
             self.take("L"); // as Python 2 wrote it
             if !self.take(",") {

@@ -8,9 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use zip::ZipArchive;
 
 use super::npy::Header;
-use super::tensor::{Source, Tensor, permuted, unreadable};
+use super::tensor::{Source, Tensor, permuted_bytes, unreadable};
 use super::{Checkpoint, OPEN, shown};
 use crate::error::{Error, ErrorKind, Result};
+
+/// The largest pickle of an archive: its objects take many times that. One of a state dict has about
+/// 200 bytes a tensor.
+const MAX_PICKLE: u64 = 16 << 20;
 
 type Archive = ZipArchive<BufReader<File>>;
 
@@ -39,16 +43,31 @@ fn names(archive: &Archive) -> Result<Vec<String>> {
 }
 
 /// Whether the archive has arrays and isn't PyTorch's; leaves the file at its start. Refuses an archive
-/// with a name twice, which readers resolve differently.
-pub fn is_npz(mut file: &File) -> Result<bool> {
+/// with a name twice, which readers resolve differently, and one that unpacks to more than `most` bytes
+/// or has an enormous pickle.
+pub fn is_npz(mut file: &File, most: u64) -> Result<bool> {
     let copy = file.try_clone().and_then(|copy| file.rewind().map(|()| copy));
     let copy = copy.map_err(|error| unreadable(OPEN, "format", &error))?;
-    let archive = open(copy)?;
+    let mut archive = open(copy)?;
     if archive.has_duplicate_names() {
         let (expected, got) = ("each name of the archive once", "one twice");
         return Err(Error::new(ErrorKind::Format, OPEN, "format", expected, got));
     }
     let names = names(&archive)?;
+    let mut bytes = 0u64;
+    for index in 0..archive.len() {
+        let size = archive.by_index_raw(index).map_err(io::Error::from).map(|entry| entry.size());
+        let size = size.map_err(|error| unreadable(OPEN, "format", &error))?;
+        bytes = bytes.saturating_add(size);
+        if names.get(index).is_some_and(|name| name.ends_with("data.pkl")) && size > MAX_PICKLE {
+            let expected = format!("a pickle of at most {MAX_PICKLE} bytes");
+            return Err(Error::new(ErrorKind::Overflow, OPEN, "format", expected, size));
+        }
+    }
+    if bytes > most {
+        let expected = format!("an archive of at most {most} bytes unpacked (max_bytes)");
+        return Err(Error::new(ErrorKind::Overflow, OPEN, "max_bytes", expected, bytes));
+    }
     file.rewind().map_err(|error| unreadable(OPEN, "format", &error))?;
     let torch = names.iter().any(|name| name == "data.pkl" || name.ends_with("/data.pkl"));
     Ok(!torch && names.iter().any(|name| name.ends_with(".npy")))
@@ -113,10 +132,10 @@ impl NpzArray {
             bytes.chunks_exact_mut(number).for_each(<[u8]>::reverse);
         }
         if *fortran_order {
-            // The file has the reversed array in row-major order; an element is a last axis.
-            let reversed: Vec<usize> = shape.iter().rev().copied().chain([size]).collect();
-            let axes: Vec<usize> = (0..shape.len()).rev().chain([shape.len()]).collect();
-            bytes = permuted(&bytes, &reversed, &axes);
+            // The file has the reversed array in row-major order.
+            let reversed: Vec<usize> = shape.iter().rev().copied().collect();
+            let axes: Vec<usize> = (0..shape.len()).rev().collect();
+            bytes = permuted_bytes(&bytes, &reversed, &axes, size);
         }
         Ok(bytes)
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 
 use super::safetensors::{Entry, Plan};
+use super::shown_path;
 use super::tensor::{Tensor, unreadable};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -33,6 +34,11 @@ impl Output {
     ) -> Result<Self> {
         if !overwrite && path.symlink_metadata().is_ok() {
             return Err(exists(operation, path));
+        }
+        // A device or a folder, through however many links.
+        if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            let (expected, got) = ("a regular file to overwrite", "another kind of thing");
+            return Err(Error::new(ErrorKind::File, operation, shown_path(path), expected, got));
         }
         let refused = |error: io::Error| refused(operation, path, &error);
         let folder = match path.parent() {
@@ -86,11 +92,11 @@ impl Output {
 
 fn exists(operation: &'static str, path: &Path) -> Error {
     let expected = "a new file, or leave to overwrite it";
-    Error::new(ErrorKind::File, operation, path.display().to_string(), expected, "an existing one")
+    Error::new(ErrorKind::File, operation, shown_path(path), expected, "an existing one")
 }
 
 fn refused(operation: &'static str, path: &Path, error: &io::Error) -> Error {
-    let field = path.display().to_string();
+    let field = shown_path(path);
     Error::new(ErrorKind::File, operation, field, "a file that can be written", error)
 }
 

@@ -95,16 +95,13 @@ pub fn read(mut file: File, len: u64) -> Result<Checkpoint> {
     let mut tensors = BTreeMap::new();
     for (name, TensorInfo { dtype, shape, data_offsets: (start, end) }) in header.tensors {
         ranges.push((start, end, name.clone()));
+        if end < start || end as u64 > len - 8 - header_len {
+            let expected = format!("data_offsets within the file's {} bytes", len - 8 - header_len);
+            let got = format!("[{start}, {end}]");
+            return Err(Error::new(ErrorKind::Format, OPEN, shown(&name), expected, got));
+        }
         let source = Source::File(file.clone(), 8 + header_len + start as u64);
-        let tensor = match end >= start && end as u64 <= len - 8 - header_len {
-            true => Tensor::at(OPEN, &name, dtype, shape, source)?,
-            false => {
-                let expected =
-                    format!("data_offsets within the file's {} bytes", len - 8 - header_len);
-                let got = format!("[{start}, {end}]");
-                return Err(Error::new(ErrorKind::Format, OPEN, shown(&name), expected, got));
-            }
-        };
+        let tensor = Tensor::at(OPEN, &name, dtype, shape, source)?;
         if tensor.byte_len() != end - start {
             let expected = format!("{} bytes for {dtype} {:?}", tensor.byte_len(), tensor.shape());
             let got = end - start;

@@ -164,6 +164,24 @@ pub(super) fn permuted<T: Copy>(elements: &[T], shape: &[usize], axes: &[usize])
     }
 }
 
+/// The same for elements of 1, 2, 4 or 8 bytes.
+pub(super) fn permuted_bytes(
+    bytes: &[u8],
+    shape: &[usize],
+    axes: &[usize],
+    size: usize,
+) -> Vec<u8> {
+    fn elements<const N: usize>(bytes: &[u8], shape: &[usize], axes: &[usize]) -> Vec<u8> {
+        permuted(bytes.as_chunks::<N>().0, shape, axes).into_flattened()
+    }
+    match size {
+        1 => elements::<1>(bytes, shape, axes),
+        2 => elements::<2>(bytes, shape, axes),
+        4 => elements::<4>(bytes, shape, axes),
+        _ => elements::<8>(bytes, shape, axes),
+    }
+}
+
 /// Bytes of a tensor of that shape.
 pub(super) fn byte_len(
     operation: &'static str,

@@ -106,6 +106,8 @@ impl Probe {
         let Composer { group_inputs: n, group_outputs, taps, d_mul, .. } = self.composer;
         let terms = n * d_mul + n * taps + d_mul + taps + 8;
         let gamma = terms as f64 * f64::EPSILON;
+        // What sums lose among subnormal numbers.
+        let smallest = terms as f64 * f64::from_bits(1);
         let rows = w.chunks_exact(n * d_mul).zip(weight.chunks_exact(n * taps));
         let mut worst = Worst::NONE;
         for (index, (w, weight)) in rows.enumerate() {
@@ -124,7 +126,8 @@ impl Probe {
             let [folded, size] = dot(weight, x, x);
             let rounding =
                 float.unit_roundoff() * size + float.subnormal_roundoff() * self.sizes[group];
-            let bound = (rounding + gamma * (absolute * scale.abs() + size)) * (1.0 + gamma);
+            let sums = gamma * (absolute * scale.abs() + size) + smallest * (2.0 + scale.abs());
+            let bound = (rounding + sums) * (1.0 + gamma);
             let difference = (folded - exact * scale).abs();
             worst = worst.max(Worst { difference, bound });
         }

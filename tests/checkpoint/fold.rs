@@ -192,7 +192,10 @@ fn batch_norms_are_folded_in_with_one_rounding() {
             let tensor = rounded(Dtype::F32, ArrayView1::from(values).into_dyn());
             checkpoint.insert(format!("bn{separator}{name}"), tensor);
         }
-        checkpoint.insert("bn.num_batches_tracked", Tensor::new(Dtype::I64, &[], &[1; 8]).unwrap());
+        checkpoint.insert(
+            format!("bn{separator}num_batches_tracked"),
+            Tensor::new(Dtype::I64, &[], &[1; 8]).unwrap(),
+        );
         let options = FoldOptions::default().batch_norm("a", "bn").eps(1e-3);
         let (folded, report) = fold(&checkpoint, &options).unwrap();
         let names: Vec<_> = folded.tensors().map(|(name, _)| name).collect();
@@ -220,6 +223,16 @@ fn batch_norms_are_folded_in_with_one_rounding() {
 #[test]
 fn batch_norms_that_are_not_there_or_do_not_fit() {
     let (mut checkpoint, ..) = net();
+    refused(
+        fold(&checkpoint, &FoldOptions::default().batch_norm("a", "bn").batch_norm("b", "bn")),
+        ErrorKind::Config,
+        "Checkpoint::fold: batch_norms: expected each batch normalisation once, got bn",
+    );
+    refused(
+        fold(&checkpoint, &FoldOptions::default().eps(f64::NAN)),
+        ErrorKind::Config,
+        "Checkpoint::fold: eps: expected a finite number that is not negative, got NaN",
+    );
     let options = FoldOptions::default().batch_norm("a", "bn");
     refused(
         fold(&checkpoint, &options),
@@ -277,6 +290,39 @@ fn numbers_that_are_not_finite() {
         ErrorKind::Value,
         "Checkpoint::fold: a.weight: expected finite numbers, got inf as element 0",
     );
+}
+
+#[test]
+fn the_smallest_numbers_pass_the_check() {
+    for dtype in [Dtype::F16, Dtype::F32, Dtype::F64] {
+        for smallest in [5e-324, 1e-312, 1e-305, 1e-45, 1e-40, 6e-8] {
+            let problem = problem([2, 2, 3], [2, 2], 5, Pairing::InputChannel);
+            let inputs = inputs(&problem, 8);
+            let inputs = Inputs { w: inputs.w * smallest, ..inputs };
+            let mut checkpoint = Checkpoint::new();
+            insert(&mut checkpoint, "a.", Framework::PyTorch, dtype, &problem, &inputs);
+            let layers = LayerOptions::default().pairing(Pairing::InputChannel);
+            fold(&checkpoint, &FoldOptions::default().layers(layers)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn layers_of_many_groups_are_folded_some_groups_at_a_time() {
+    for (groups, pairing) in [
+        ([2000, 1, 1], Pairing::PyTorch),
+        ([1000, 1, 2], Pairing::TensorFlow),
+        ([600, 2, 3], Pairing::InputChannel),
+        ([600, 2, 3], Pairing::PyTorch),
+    ] {
+        let problem = problem(groups, [3, 3], 9, pairing);
+        let inputs = inputs(&problem, 9);
+        let mut checkpoint = Checkpoint::new();
+        insert(&mut checkpoint, "a.", Framework::PyTorch, Dtype::F64, &problem, &inputs);
+        let layers = LayerOptions::default().pairing(pairing);
+        let (folded, _) = fold(&checkpoint, &FoldOptions::default().layers(layers)).unwrap();
+        assert_eq!(folded.values("a.weight").unwrap(), kernel(&problem, &inputs), "{groups:?}");
+    }
 }
 
 #[test]

@@ -99,6 +99,13 @@ fn lying_safetensors_headers() {
             "a: expected data_offsets within the file's 8 bytes, got [8, 0]",
         ),
         (
+            format!("{{{}}}", a.replace("[0,8]", "[18446744073709551615,18446744073709551615]")),
+            8,
+            ErrorKind::Format,
+            "a: expected data_offsets within the file's 8 bytes, got [18446744073709551615, \
+             18446744073709551615]",
+        ),
+        (
             format!("{{{}}}", a.replace("[2]", "[3]")),
             8,
             ErrorKind::Format,
@@ -228,7 +235,7 @@ fn bombs_are_not_unpacked() {
 
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&bomb).unwrap();
-    let options = OpenOptions::default().max_bytes(256 * mega as u64);
+    let options = OpenOptions::default().max_bytes(257 * mega as u64);
     assert!(Checkpoint::open_with(file.path(), &options).is_ok());
 
     // Sizes that are announced and not there.
@@ -243,6 +250,19 @@ fn bombs_are_not_unpacked() {
         let kind = open(&file).unwrap_err().kind;
         assert!(matches!(kind, ErrorKind::Format | ErrorKind::Overflow), "{header}: {kind:?}");
     }
+}
+
+#[test]
+fn pickles_and_shapes_of_enormous_size() {
+    for pickle in [b"N".repeat(30 << 20), b"]".repeat(3 << 20)] {
+        let file = archive(&[("a/data.pkl", &pickle)], CompressionMethod::Deflated);
+        assert!(file.len() < 100_000);
+        assert_eq!(open(&file).unwrap_err().kind, ErrorKind::Overflow);
+    }
+    let shape = "1,".repeat(4000);
+    let header = format!("{{'descr':'<f4','fortran_order':False,'shape':({shape})}}");
+    let file = archive(&[("a.npy", &npy(&header, 4))], CompressionMethod::Deflated);
+    assert!(open(&file).unwrap_err().got.contains("more than 64 extents"));
 }
 
 #[test]

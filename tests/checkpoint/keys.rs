@@ -1,6 +1,8 @@
 //! Layers found by their keys, and sets of keys that are none.
 
-use do_conv::checkpoint::{Checkpoint, Dtype, Form, Framework, LayerInfo, LayerOptions, Tensor};
+use do_conv::checkpoint::{
+    Checkpoint, Dtype, FoldOptions, Form, Framework, LayerInfo, LayerOptions, OpenOptions, Tensor,
+};
 use do_conv::{DoConv2d, ErrorKind, Pairing};
 use ndarray::Array4;
 
@@ -180,6 +182,50 @@ fn parts_that_do_not_belong_together() {
         "Checkpoint::layers: a.W: expected a tensor a.D beside it, or a shape [O, n, 1] of a 1x1 layer, got \
          shape [3, 2, 4] and none",
     );
+}
+
+#[test]
+fn two_layers_of_one_name_and_keys_twice() {
+    for (from, to, key) in [
+        ("a.", "a/", "a/W"),
+        ("a.bias", "a.bias:0", "a.bias"),
+        ("a.d_diag", "a.D_diag", "a.D_diag"),
+    ] {
+        let mut checkpoint = good();
+        for (name, tensor) in good().tensors().filter(|(name, _)| name.starts_with(from)) {
+            checkpoint.insert(name.replace(from, to), tensor.clone());
+        }
+        let error = layers(&checkpoint).unwrap_err();
+        assert_eq!((error.kind, &*error.field), (ErrorKind::Format, key), "{error}");
+    }
+    // Of something else they don't matter.
+    let mut checkpoint = good();
+    for key in ["b.weight", "b.weight:0", "b.bias", "b.bias:0"] {
+        checkpoint.insert(key, tensor(&[1], |_| 0.0));
+    }
+    assert_eq!(layers(&checkpoint).unwrap().len(), 1);
+}
+
+#[test]
+fn what_a_file_says_of_a_layer_survives_a_stripped_prefix() {
+    let problem = problem([2, 2, 3], [2, 8], 16, Pairing::InputChannel);
+    let layer: DoConv2d<f32> = problem.layer(&inputs(&problem, 1), do_conv::Composition::Kernel);
+    let mut checkpoint = Checkpoint::new();
+    checkpoint.insert_layer("module.c", &layer).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    checkpoint.save(&path, false).unwrap();
+    let options = OpenOptions::default().strip_prefix("module.");
+    let stripped = Checkpoint::open_with(&path, &options).unwrap();
+    let found = layers(&stripped).unwrap();
+    assert_eq!((found[0].name.as_str(), found[0].kernel_size), ("c", Some([2, 8])));
+    assert_eq!(found[0].pairing, Pairing::InputChannel);
+    let report = stripped.fold(folder.path().join("folded"), &FoldOptions::default()).unwrap();
+    assert_eq!(report.layers[0].weight_shape, [6, 2, 2, 8]);
+    let folded = Checkpoint::open(folder.path().join("folded")).unwrap();
+    assert!(folded.metadata().is_empty());
+    let weight = folded.values("c.weight").unwrap();
+    assert_eq!(weight, layer.weight().mapv(f64::from).into_dyn());
 }
 
 #[test]

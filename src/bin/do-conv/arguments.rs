@@ -1,5 +1,6 @@
 //! What the command can be told.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -98,7 +99,7 @@ impl Source {
         Checkpoint::open_with(&self.input, &options)
     }
 
-    pub fn layer_options(&self) -> LayerOptions {
+    pub fn layer_options(&self) -> Result<LayerOptions, String> {
         let mut options = LayerOptions::default().framework(match self.format {
             Format::Pytorch => Framework::PyTorch,
             Format::Tensorflow => Framework::TensorFlow,
@@ -109,9 +110,9 @@ impl Source {
             PairingName::Pytorch => Pairing::PyTorch,
             PairingName::Tensorflow => Pairing::TensorFlow,
         });
-        options.kernel_sizes = self.kernel.iter().cloned().collect();
+        options.kernel_sizes = unique("--kernel", &self.kernel)?;
         options.skip = self.skip.iter().cloned().collect();
-        options
+        Ok(options)
     }
 }
 
@@ -136,9 +137,20 @@ pub enum PairingName {
     Tensorflow,
 }
 
+/// What an option was told for each name.
+pub fn unique<T: Clone>(option: &str, told: &[(String, T)]) -> Result<BTreeMap<String, T>, String> {
+    let mut by_name = BTreeMap::new();
+    for (name, value) in told {
+        if by_name.insert(name.clone(), value.clone()).is_some() {
+            return Err(format!("{option} twice for {}", name.escape_debug()));
+        }
+    }
+    Ok(by_name)
+}
+
 /// Two names with an equals sign between.
 fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
+    match text.rsplit_once('=') {
         Some((from, to)) if !to.is_empty() => Ok((from.to_owned(), to.to_owned())),
         _ => Err("expected two names with = between".to_owned()),
     }

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tempfile::{Builder, NamedTempFile};
 
-use crate::arguments::Fold;
+use crate::arguments::{Fold, unique};
 use crate::table::{Table, shown};
 
 pub fn run(arguments: &Fold) -> Result<(), Box<dyn Error>> {
@@ -24,7 +24,7 @@ pub fn run(arguments: &Fold) -> Result<(), Box<dyn Error>> {
         }
     }
     if let (Some(output), Some(report)) = (output, report)
-        && (output == report || is_same(output, report))
+        && is_same(output, report)
     {
         return Err(format!("{}: output and report in one file", report.display()).into());
     }
@@ -36,11 +36,11 @@ pub fn run(arguments: &Fold) -> Result<(), Box<dyn Error>> {
 
     let checkpoint = source.open()?;
     let mut options = FoldOptions::default()
-        .layers(source.layer_options())
+        .layers(source.layer_options()?)
         .eps(arguments.eps)
         .overwrite(arguments.force);
-    options.rename = arguments.rename.iter().cloned().collect();
-    options.batch_norms = arguments.fold_batch_norm.iter().cloned().collect();
+    options.rename = unique("--rename", &arguments.rename)?;
+    options.batch_norms = unique("--fold-batch-norm", &arguments.fold_batch_norm)?;
     let bar = ProgressBar::new(0);
     let style = "{bar:40} {decimal_bytes}/{decimal_total_bytes} {elapsed}";
     bar.set_style(ProgressStyle::with_template(style)?);
@@ -59,10 +59,11 @@ pub fn run(arguments: &Fold) -> Result<(), Box<dyn Error>> {
         });
         serde_json::to_writer_pretty(&mut file, &json)?;
         writeln!(file)?;
-        match arguments.force {
-            true => file.persist(path)?,
-            false => file.persist_noclobber(path)?,
+        let named = match arguments.force {
+            true => file.persist(path),
+            false => file.persist_noclobber(path),
         };
+        named.map_err(|error| format!("{}: {}", path.display(), error.error))?;
     }
     print(&folded, output)?;
     Ok(())
@@ -101,12 +102,17 @@ fn print(folded: &FoldReport, output: Option<&Path>) -> std::io::Result<()> {
     }
 }
 
-/// Whether both are names of one file.
+/// Whether both are names of one file, which needs not be there yet.
 fn is_same(path: &Path, other: &Path) -> bool {
-    match (fs::canonicalize(path), fs::canonicalize(other)) {
-        (Ok(path), Ok(other)) => path == other,
-        _ => false,
-    }
+    let whole = |path: &Path| {
+        let in_folder = || Some(fs::canonicalize(folder(path)).ok()?.join(path.file_name()?));
+        fs::canonicalize(path).ok().or_else(in_folder)
+    };
+    whole(path).is_some_and(|path| whole(other) == Some(path))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// A temporary file where the report will be.
@@ -115,12 +121,14 @@ fn report_file(path: &Path, force: bool) -> Result<NamedTempFile, Box<dyn Error>
         let text = format!("{}: exists; --force overwrites it", path.display());
         return Err(text.into());
     }
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(format!("{}: not a regular file", path.display()).into());
+    }
     let mut builder = Builder::new();
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666)); // less what the process's mask says
     }
-    builder.tempfile_in(folder).map_err(|error| format!("{}: {error}", path.display()).into())
+    builder.tempfile_in(folder(path)).map_err(|error| format!("{}: {error}", path.display()).into())
 }

@@ -11,7 +11,7 @@ use crate::table::{Table, shown};
 
 pub fn run(arguments: &Inspect) -> Result<(), Box<dyn Error>> {
     let checkpoint = arguments.source.open()?;
-    let layers = checkpoint.layers(&arguments.source.layer_options())?;
+    let layers = checkpoint.layers(&arguments.source.layer_options()?)?;
     let mut table = Table::new([
         "layer",
         "type",

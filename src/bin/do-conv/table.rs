@@ -33,5 +33,13 @@ impl<const N: usize> Table<N> {
 
 /// A name from a file, fit for a terminal.
 pub fn shown(name: &str) -> String {
-    if name.is_empty() { "(no name)".to_owned() } else { name.escape_debug().to_string() }
+    const MOST: usize = 100;
+    if name.is_empty() {
+        return "(no name)".to_owned();
+    }
+    let mut shown: String = name.escape_debug().take(MOST).collect();
+    if name.escape_debug().nth(MOST).is_some() {
+        shown.push('…');
+    }
+    shown
 }

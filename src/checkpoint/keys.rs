@@ -6,7 +6,8 @@ use std::fmt;
 use safetensors::Dtype;
 
 use super::float::Float;
-use super::{Checkpoint, Tensor, shown};
+use super::tensor::unreadable;
+use super::{CHUNK, Checkpoint, Tensor, shown};
 use crate::compose::Composer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::{DoConv2dConfig, Pairing};
@@ -541,18 +542,24 @@ impl Checkpoint {
             let got = format!("{:?}", tensor.shape());
             return Err(format_error(key, &format!("shape {shape:?}, that of D"), &got));
         }
-        let mut values = self.values_of(LAYERS, key)?;
-        // What is left without the ones must be zeros.
-        layer.composer().at_identity(&mut values).for_each(|value| *value -= 1.0);
-        match values.iter().position(|&value| value != 0.0) {
-            None => Ok(()),
-            Some(at) => {
-                let [_, taps, d_mul] = shape;
+        let [channels, taps, d_mul] = shape;
+        let contents = tensor.contents().map_err(|error| unreadable(LAYERS, key, &error))?;
+        let together = (CHUNK / (taps * d_mul)).max(1);
+        for first in (0..channels).step_by(together) {
+            let start = first * taps * d_mul;
+            let range = start..channels.min(first + together) * taps * d_mul;
+            let mut values = self.values_in(LAYERS, key, &contents, Some(range))?;
+            // What is left without the ones must be zeros.
+            layer.composer().at_identity(&mut values).for_each(|value| *value -= 1.0);
+            if let Some(at) = values.iter().position(|&value| value != 0.0) {
+                let at = start + at;
                 let place = [at / d_mul / taps, at / d_mul % taps, at % d_mul];
                 let got = format!("another value at {place:?}");
-                Err(format_error(key, "the identity, ones where s mod MN is the tap", &got))
+                let expected = "the identity, ones where s mod MN is the tap";
+                return Err(format_error(key, expected, &got));
             }
         }
+        Ok(())
     }
 }
 

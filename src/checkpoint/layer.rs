@@ -4,7 +4,7 @@ use ndarray::{Array1, Array3, ArrayD, ArrayView, Dimension};
 use safetensors::Dtype;
 
 use super::float::Float;
-use super::keys::{KERNEL_SIZE, PAIRING, pairing_name};
+use super::info::{KERNEL_SIZE, PAIRING, pairing_name};
 use super::{Checkpoint, Framework, LayerInfo, Tensor, shown};
 use crate::compose::Composer;
 use crate::error::{Error, ErrorKind, Result};

@@ -48,6 +48,8 @@
 
 mod float;
 mod fold;
+mod info;
+mod kernel;
 mod keys;
 mod layer;
 mod npy;
@@ -69,7 +71,7 @@ pub use ::safetensors::Dtype;
 use ndarray::ArrayD;
 
 pub use fold::{FoldOptions, FoldReport, FoldedLayer};
-pub use keys::{Form, Framework, LayerInfo, LayerOptions};
+pub use info::{Form, Framework, LayerInfo, LayerOptions};
 pub use tensor::Tensor;
 
 use crate::compose::BEYOND;
@@ -180,7 +182,7 @@ impl Checkpoint {
         // What the file says of a layer goes with the layer.
         let metadata = std::mem::take(&mut self.metadata);
         for (key, text) in metadata {
-            let layer = [keys::KERNEL_SIZE, keys::PAIRING]
+            let layer = [info::KERNEL_SIZE, info::PAIRING]
                 .into_iter()
                 .find_map(|about| Some((about, key.strip_prefix(about)?.strip_prefix(prefix)?)));
             let key = layer.map_or(key.clone(), |(about, name)| format!("{about}{name}"));

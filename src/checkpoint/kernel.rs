@@ -12,7 +12,7 @@ use super::fold::FOLD;
 use super::layer::stored_shape;
 use super::output::Output;
 use super::safetensors::{Entry, Plan};
-use super::tensor::{Contents, permuted, permuted_bytes, unreadable};
+use super::tensor::{Contents, permuted, unreadable};
 use super::verify::{Probe, Worst};
 use super::{Checkpoint, LayerInfo, shown};
 use crate::compose::Composer;
@@ -144,11 +144,21 @@ impl Kernel<'_> {
         let mut w = contents(&layer.keys.w)?;
         let axes = layer.framework.w_axes();
         if axes != [0, 1, 2] {
-            let mut buffer = Vec::new();
-            let bytes = w.part(0..w.len(), &mut buffer);
-            let bytes = bytes.map_err(|error| unreadable(FOLD, &layer.keys.w, &error))?;
-            let stored = stored_shape(layer.w_shape, axes);
-            w = Contents::Whole(permuted_bytes(bytes, &stored, &axes, layer.float().size()).into());
+            // From [S, n, O], a plane at a time.
+            let [d_mul, inputs, outputs] = stored_shape(layer.w_shape, axes);
+            let size = layer.float().size();
+            let plane = inputs * outputs * size;
+            let (mut ordered, mut buffer) = (vec![0; w.len()], Vec::new());
+            for s in 0..d_mul {
+                let bytes = w.part(s * plane..(s + 1) * plane, &mut buffer);
+                let bytes = bytes.map_err(|error| unreadable(FOLD, &layer.keys.w, &error))?;
+                for (at, element) in bytes.chunks_exact(size).enumerate() {
+                    let (input, output) = (at / outputs, at % outputs);
+                    let target = ((output * inputs + input) * d_mul + s) * size;
+                    ordered[target..target + size].copy_from_slice(element);
+                }
+            }
+            w = Contents::Whole(ordered.into());
         }
         let d_offset = layer.keys.d.as_deref().map(contents).transpose()?;
         let mut ready = Ready { checkpoint, w, d_offset, whole: None };

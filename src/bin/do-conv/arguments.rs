@@ -69,7 +69,8 @@ pub struct Source {
     /// Whose DO-Conv code the checkpoint comes from: their keys, shapes and pairing.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Which slice of D goes with which of W in layers of several groups; the default is that of the
+    /// Which slice of D goes with which of W in layers of several groups; the default is what the
+    /// file says, else that of the
     /// format.
     #[arg(long, value_enum)]
     pub pairing: Option<PairingName>,

@@ -196,12 +196,13 @@ impl LayerInfo {
         self.keys.trained().chain(self.keys.bias.as_deref()).count()
     }
 
-    /// Trained parameters as they are and folded, the bias included.
+    /// Trained parameters as they are and folded, the bias included; they saturate.
     pub fn parameters(&self) -> [usize; 2] {
-        let count = |shape: &[usize]| shape.iter().product::<usize>();
+        let count = |shape: [usize; 3]| shape.into_iter().fold(1, usize::saturating_mul);
         let bias = if self.bias { self.out_channels } else { 0 };
-        let d = self.d_shape.map_or(0, |shape| count(&shape));
-        [count(&self.w_shape) + d + bias, count(&self.weight_shape) + bias]
+        let [w, d, weight] =
+            [count(self.w_shape), self.d_shape.map_or(0, count), count(self.weight_shape)];
+        [w.saturating_add(d).saturating_add(bias), weight.saturating_add(bias)]
     }
 
     /// What a layer of these shapes is configured as, to be completed by stride, dilation and padding,
@@ -233,8 +234,9 @@ impl LayerInfo {
         Composer {
             pairing: self.pairing,
             groups: self.groups,
-            group_inputs: self.in_channels / self.groups,
-            group_outputs: self.out_channels / self.groups,
+            // Fields are the caller's to write.
+            group_inputs: self.in_channels.checked_div(self.groups).unwrap_or_default(),
+            group_outputs: self.out_channels.checked_div(self.groups).unwrap_or_default(),
             taps: self.taps,
             d_mul: self.d_mul,
         }

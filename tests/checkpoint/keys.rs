@@ -207,6 +207,21 @@ fn two_layers_of_one_name_and_keys_twice() {
 }
 
 #[test]
+fn a_description_with_nonsense_written_to_it() {
+    let checkpoint = good();
+    let mut layer = layers(&checkpoint).unwrap().remove(0);
+    layer.groups = 0;
+    layer.w_shape = [usize::MAX; 3];
+    let _ = layer.needs_pairing(); // of no groups either answer is right
+    assert_eq!(layer.parameters()[0], usize::MAX);
+    let config = layer.config().unwrap();
+    assert_eq!(checkpoint.layer::<f32>(&layer, config).unwrap_err().kind, ErrorKind::Config);
+    layer.taps = 0;
+    layer.kernel_size = None;
+    assert_eq!(layer.config().unwrap_err().kind, ErrorKind::Config);
+}
+
+#[test]
 fn what_a_file_says_of_a_layer_survives_a_stripped_prefix() {
     let problem = problem([2, 2, 3], [2, 8], 16, Pairing::InputChannel);
     let layer: DoConv2d<f32> = problem.layer(&inputs(&problem, 1), do_conv::Composition::Kernel);

@@ -106,6 +106,7 @@ mod init;
 mod kernels;
 mod layer;
 mod memory;
+pub mod operator;
 mod padding;
 mod params;
 mod scalar;

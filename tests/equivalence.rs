@@ -150,6 +150,15 @@ fn check_adjoints(problem: &Problem, seed: u64) {
     }
 }
 
+#[test]
+fn the_table_within_bounds() {
+    for (seed, (name, problem)) in common::table::problems().into_iter().enumerate() {
+        println!("{name}");
+        agree_within_bounds::<f32>(&problem, seed as u64);
+        agree_within_bounds::<f64>(&problem, seed as u64);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
 

@@ -13,6 +13,7 @@ use crate::geometry::{Geometry, Spec};
 use crate::init::Sampler;
 use crate::kernels::Source;
 use crate::memory::Workspace;
+use crate::operator::{ConvolveGradientsMut, differentiate};
 use crate::{Conv2dConfig, Scalar};
 
 /// A plain 2-D convolution, `y[b, o] = Σ_i weight[o, i] * x[b, c(o, i)] + bias[o]`, where `*` is the
@@ -302,14 +303,9 @@ impl<T: Scalar> Conv2d<T> {
         gradients: Conv2dGradientsMut<T>,
     ) {
         let weight = contiguous(self.weight.view());
-        let memory = &self.workspace.memory;
-        if let Some(dx) = gradients.x {
-            fill(dx, |dx| T::input_gradient(memory, geometry, Source::Plain(&weight), dy, dx));
-        }
-        fill(gradients.weight, |dw| T::kernel_gradient(memory, geometry, x, dy, dw));
-        if let Some(db) = gradients.bias {
-            fill(db, |db| T::bias_gradient(geometry, dy, db));
-        }
+        let Conv2dGradientsMut { x: dx, weight: dweight, bias } = gradients;
+        let gradients = ConvolveGradientsMut { x: dx, weight: Some(dweight), bias };
+        differentiate(&self.workspace.memory, geometry, [x, &weight, dy], gradients);
     }
 }
 

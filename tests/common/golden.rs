@@ -7,9 +7,16 @@ use serde_json::Value;
 
 use super::{Inputs, Outputs, Problem};
 
+/// Where a file in `tests/data` is, which the adapters' tests read too.
+pub fn path(name: &str) -> String {
+    let package = env!("CARGO_MANIFEST_DIR");
+    let root = package.find("/adapters/").map_or(package, |end| &package[..end]);
+    format!("{root}/tests/data/{name}")
+}
+
 /// The bytes of a file in `tests/data`.
 pub fn read(name: &str) -> Vec<u8> {
-    let path = format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"));
+    let path = path(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 

@@ -6,6 +6,7 @@
 pub mod golden;
 pub mod oracle;
 pub mod strategy;
+pub mod table;
 
 use do_conv::{Composition, DoConv2d, DoConv2dConfig, PaddingMode, Pairing, Scalar};
 use ndarray::{Array1, Array3, Array4, ArrayD, Dimension, IntoDimension};

@@ -1,0 +1,1 @@
+use burn as _;

@@ -1,0 +1,83 @@
+//! The plain layer.
+
+use candle_core::{Module, Result, Tensor};
+
+use crate::DoConv2dConfig;
+use crate::engine::Engine;
+use crate::layer::convolve;
+
+/// A plain 2-D convolution like candle's own, run on the CPU by the core crate's engine: what
+/// [`DoConv2d::fold_for_cpu`](crate::DoConv2d::fold_for_cpu) gives. On other devices candle runs it.
+///
+/// ```
+/// # use candle_core::{DType, Device, Module, Tensor};
+/// # use candle_nn::{VarBuilder, VarMap};
+/// use do_conv_candle::Conv2d;
+/// # fn main() -> candle_core::Result<()> {
+/// # let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+///
+/// let conv = candle_nn::conv2d(3, 16, 3, Default::default(), vb)?;
+/// let fast = Conv2d::from_candle(&conv)?; // the same function, the same tensors
+/// let x = Tensor::randn(0f32, 1., (1, 3, 32, 32), &Device::Cpu)?;
+/// let difference = (fast.forward(&x)? - conv.forward(&x)?)?.abs()?.max_all()?;
+/// assert!(difference.to_scalar::<f32>()? < 1e-5);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Conv2d {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    config: DoConv2dConfig,
+    engine: Engine,
+}
+
+impl Conv2d {
+    /// candle's layer, of the same tensors: gradients flow to its variables.
+    ///
+    /// # Errors
+    /// For a zero size or groups that don't divide the channels.
+    pub fn from_candle(conv: &candle_nn::Conv2d) -> Result<Self> {
+        Self::new(conv.weight().clone(), conv.bias().cloned(), (*conv.config()).into())
+    }
+
+    /// A layer by `weight`, `[O, I/g, M, N]`, without `d_mul` and pairing.
+    pub(crate) fn new(
+        weight: Tensor,
+        bias: Option<Tensor>,
+        config: DoConv2dConfig,
+    ) -> Result<Self> {
+        let (outputs, n, rows, columns) = weight.dims4()?;
+        let config = DoConv2dConfig { d_mul: None, pairing: Default::default(), ..config };
+        let channels = [n.saturating_mul(config.groups), outputs];
+        let engine = Engine::new(&config.to_core(channels, [rows, columns]))?;
+        Ok(Self { weight, bias, config, engine })
+    }
+
+    /// The kernel, `[O, I/g, M, N]`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// The bias, `[O]`, if there is one.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// candle's layer, of the same tensors.
+    ///
+    /// # Errors
+    /// For a stride, padding or dilation that isn't the same for rows and columns, which is all that
+    /// candle's layer has.
+    pub fn to_candle(&self) -> Result<candle_nn::Conv2d> {
+        let config = self.config.to_candle("Conv2d::to_candle")?;
+        Ok(candle_nn::Conv2d::new(self.weight.clone(), self.bias.clone(), config))
+    }
+}
+
+impl Module for Conv2d {
+    /// Convolves `x`, `[B, I, H, W]`; gives `[B, O, OH, OW]`.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        convolve(&self.engine, &self.config, x, &self.weight, self.bias.as_ref())
+    }
+}

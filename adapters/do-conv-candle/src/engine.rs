@@ -1,0 +1,302 @@
+//! The core crate's operators as candle's custom operators, for the CPU.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use candle_core::{
+    CpuStorage, CustomOp2, CustomOp3, DType, Device, Error, Layout, Result, Shape, Storage, Tensor,
+    WithDType,
+};
+use do_conv::operator::{Compose, Convolve, ConvolveGradientsMut};
+use do_conv::{DoConv2dConfig, Scalar};
+use ndarray::{Array, ArrayView, Dim, Dimension, Ix, IxDyn, ShapeBuilder};
+
+/// What a layer computes on the CPU, for both element types that the core has. Clones share buffers.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    single: Operators<f32>,
+    double: Operators<f64>,
+}
+
+#[derive(Debug, Clone)]
+struct Operators<T> {
+    convolution: Convolution<T>,
+    composition: Composition<T>,
+}
+
+impl Engine {
+    pub fn new(config: &DoConv2dConfig) -> Result<Self> {
+        Ok(Self { single: Operators::new(config)?, double: Operators::new(config)? })
+    }
+
+    /// `weight * x + bias`. Numbers of half the size are computed with as `f32` and rounded once.
+    pub fn convolve(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        match x.dtype() {
+            DType::F32 => self.single.convolution.apply(x, weight, bias),
+            DType::F64 => self.double.convolution.apply(x, weight, bias),
+            half => {
+                let bias = bias.map(single).transpose()?;
+                let y =
+                    self.single.convolution.apply(&single(x)?, &single(weight)?, bias.as_ref())?;
+                y.to_dtype(half)
+            }
+        }
+    }
+
+    /// `(d_offset + E)ᵀ∘w`, `[O, I/g, M, N]`.
+    pub fn compose(&self, d_offset: &Tensor, w: &Tensor) -> Result<Tensor> {
+        match w.dtype() {
+            DType::F32 => self.single.composition.apply(d_offset, w),
+            DType::F64 => self.double.composition.apply(d_offset, w),
+            half => {
+                let weight = self.single.composition.apply(&single(d_offset)?, &single(w)?)?;
+                weight.to_dtype(half)
+            }
+        }
+    }
+}
+
+/// The tensor as `f32`, which every half type fits.
+fn single(tensor: &Tensor) -> Result<Tensor> {
+    match tensor.dtype() {
+        DType::F16 | DType::BF16 => tensor.to_dtype(DType::F32),
+        dtype => {
+            candle_core::bail!(
+                "do-conv: expected tensors of one type, f16, bf16, f32 or f64, got {dtype:?}"
+            )
+        }
+    }
+}
+
+impl<T: Scalar + WithDType> Operators<T> {
+    fn new(config: &DoConv2dConfig) -> Result<Self> {
+        let convolve = Convolve::new(&config.conv).map_err(Error::wrap)?;
+        let compose = match config.conv.kernel_size {
+            [1, 1] => None,
+            _ => Some(Compose::new(config).map_err(Error::wrap)?),
+        };
+        Ok(Self {
+            convolution: Convolution(Arc::new(convolve)),
+            composition: Composition(Arc::new(compose)),
+        })
+    }
+}
+
+/// `weight * x + bias`, by the core's engine in both directions.
+#[derive(Debug, Clone)]
+struct Convolution<T>(Arc<Convolve<T>>);
+
+impl<T: Scalar + WithDType> Convolution<T> {
+    fn apply(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        match bias {
+            Some(bias) => x.apply_op3(weight, bias, self.clone()),
+            None => x.apply_op2(weight, self.clone()),
+        }
+    }
+
+    fn forward(
+        &self,
+        x: (&CpuStorage, &Layout),
+        weight: (&CpuStorage, &Layout),
+        bias: Option<(&CpuStorage, &Layout)>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = view::<T, 4>("x", x)?;
+        let weight = view::<T, 4>("weight", weight)?;
+        let bias = bias.map(|bias| view::<T, 1>("bias", bias)).transpose()?;
+        let shape = self.0.output_shape(x.dim().into()).map_err(Error::wrap)?;
+        let mut y = Array::zeros(shape);
+        self.0.forward_into(x, weight, bias, y.view_mut()).map_err(Error::wrap)?;
+        Ok((T::to_cpu_storage_owned(y.into_raw_vec_and_offset().0), Shape::from(shape.as_slice())))
+    }
+
+    /// Gradients of `x`, `weight` and `bias`, those that autograd follows.
+    fn backward(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        dy: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        let mut dx = x.track_op().then(|| zeros::<T, 4>(x)).transpose()?;
+        let mut dweight = weight.track_op().then(|| zeros::<T, 4>(weight)).transpose()?;
+        let bias = bias.filter(|bias| bias.track_op());
+        let mut db = bias.map(zeros::<T, 1>).transpose()?;
+        let gradients = ConvolveGradientsMut {
+            x: dx.as_mut().map(|dx| dx.view_mut()),
+            weight: dweight.as_mut().map(|dweight| dweight.view_mut()),
+            bias: db.as_mut().map(|db| db.view_mut()),
+        };
+        let [x, weight, dy] = [x, weight, dy].map(|tensor| tensor.storage_and_layout());
+        self.0
+            .backward_into(
+                view("x", on_cpu(&x)?)?,
+                view("weight", on_cpu(&weight)?)?,
+                view("dy", on_cpu(&dy)?)?,
+                gradients,
+            )
+            .map_err(Error::wrap)?;
+        Ok([
+            dx.map(tensor).transpose()?,
+            dweight.map(tensor).transpose()?,
+            db.map(tensor).transpose()?,
+        ])
+    }
+}
+
+impl<T: Scalar + WithDType> CustomOp2 for Convolution<T> {
+    fn name(&self) -> &'static str {
+        "do-conv convolution"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward((x, x_layout), (weight, weight_layout), None)
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [dx, dweight, _] = self.backward(x, weight, None, dy)?;
+        Ok((dx, dweight))
+    }
+}
+
+impl<T: Scalar + WithDType> CustomOp3 for Convolution<T> {
+    fn name(&self) -> &'static str {
+        "do-conv convolution"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward((x, x_layout), (weight, weight_layout), Some((bias, bias_layout)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [dx, dweight, db] = self.backward(x, weight, Some(bias), dy)?;
+        Ok((dx, dweight, db))
+    }
+}
+
+/// `(d_offset + E)ᵀ∘w`, by the core in both directions. A 1×1 kernel has none.
+#[derive(Debug, Clone)]
+struct Composition<T>(Arc<Option<Compose<T>>>);
+
+impl<T: Scalar + WithDType> Composition<T> {
+    fn apply(&self, d_offset: &Tensor, w: &Tensor) -> Result<Tensor> {
+        d_offset.apply_op2(w, self.clone())
+    }
+
+    fn compose(&self) -> Result<&Compose<T>> {
+        let none = || Error::msg("do-conv composition: a 1×1 kernel has no D");
+        self.0.as_ref().as_ref().ok_or_else(none)
+    }
+}
+
+impl<T: Scalar + WithDType> CustomOp2 for Composition<T> {
+    fn name(&self) -> &'static str {
+        "do-conv composition"
+    }
+
+    fn cpu_fwd(
+        &self,
+        d_offset: &CpuStorage,
+        d_layout: &Layout,
+        w: &CpuStorage,
+        w_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let compose = self.compose()?;
+        let shape = compose.weight_shape();
+        let mut weight = Array::zeros(shape);
+        let d_offset = view("D", (d_offset, d_layout))?;
+        let w = view("W", (w, w_layout))?;
+        compose.forward_into(d_offset, w, weight.view_mut()).map_err(Error::wrap)?;
+        let weight = weight.into_raw_vec_and_offset().0;
+        Ok((T::to_cpu_storage_owned(weight), Shape::from(shape.as_slice())))
+    }
+
+    fn bwd(
+        &self,
+        d_offset: &Tensor,
+        w: &Tensor,
+        _weight: &Tensor,
+        dweight: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (mut dd_offset, mut dw) = (zeros::<T, 3>(d_offset)?, zeros::<T, 3>(w)?);
+        let [d_offset, w, dweight] =
+            [d_offset, w, dweight].map(|tensor| tensor.storage_and_layout());
+        self.compose()?
+            .backward_into(
+                view("D", on_cpu(&d_offset)?)?,
+                view("W", on_cpu(&w)?)?,
+                view("the kernel's gradient", on_cpu(&dweight)?)?,
+                dd_offset.view_mut(),
+                dw.view_mut(),
+            )
+            .map_err(Error::wrap)?;
+        Ok((Some(tensor(dd_offset)?), Some(tensor(dw)?)))
+    }
+}
+
+/// A tensor's elements where they lie, whatever their strides.
+fn view<'a, T: WithDType, const N: usize>(
+    name: &str,
+    (storage, layout): (&'a CpuStorage, &Layout),
+) -> Result<ArrayView<'a, T, Dim<[Ix; N]>>>
+where
+    Dim<[Ix; N]>: Dimension,
+{
+    let elements = &T::cpu_storage_as_slice(storage)?[layout.start_offset()..];
+    let shape = IxDyn(layout.dims()).strides(IxDyn(layout.stride()));
+    let view = ArrayView::from_shape(shape, elements).map_err(Error::wrap)?;
+    view.into_dimensionality().map_err(|_| {
+        let got = layout.dims();
+        Error::msg(format!("do-conv: {name}: expected a tensor of rank {N}, got shape {got:?}"))
+    })
+}
+
+fn on_cpu<'a>(
+    (storage, layout): &'a (impl Deref<Target = Storage>, &Layout),
+) -> Result<(&'a CpuStorage, &'a Layout)> {
+    match &**storage {
+        Storage::Cpu(storage) => Ok((storage, layout)),
+        _ => candle_core::bail!("do-conv: expected a tensor on the CPU"),
+    }
+}
+
+/// Room for the gradient of a tensor.
+fn zeros<T: Scalar, const N: usize>(tensor: &Tensor) -> Result<Array<T, Dim<[Ix; N]>>>
+where
+    Dim<[Ix; N]>: Dimension,
+{
+    let zeros = Array::zeros(IxDyn(tensor.dims()));
+    zeros.into_dimensionality().map_err(Error::wrap)
+}
+
+/// An array in standard layout as a tensor.
+fn tensor<T: WithDType, D: Dimension>(array: Array<T, D>) -> Result<Tensor> {
+    let shape = array.shape().to_vec();
+    Tensor::from_vec(array.into_raw_vec_and_offset().0, shape, &Device::Cpu)
+}

@@ -60,6 +60,14 @@ impl Conv2dConfig {
         }
     }
 
+    /// Checks everything that doesn't depend on an input, as making a layer does.
+    ///
+    /// # Errors
+    /// As [`Conv2dConfig::init`], [`ErrorKind::Memory`] aside.
+    pub fn validate(&self) -> Result<()> {
+        self.spec("Conv2dConfig::validate").map(drop)
+    }
+
     /// Checks everything that doesn't depend on an input.
     pub(crate) fn spec(&self, operation: &'static str) -> Result<Spec> {
         let Self { in_channels, out_channels, groups, .. } = *self;
@@ -236,6 +244,14 @@ impl DoConv2dConfig {
     pub fn pairing(mut self, pairing: Pairing) -> Self {
         self.pairing = pairing;
         self
+    }
+
+    /// Checks everything that doesn't depend on an input, as making a layer does.
+    ///
+    /// # Errors
+    /// As [`DoConv2dConfig::init`], [`ErrorKind::Memory`] aside.
+    pub fn validate(&self) -> Result<()> {
+        self.spec("DoConv2dConfig::validate").map(drop)
     }
 
     /// Checks everything that doesn't depend on an input; gives the spec and `S`.

@@ -58,7 +58,8 @@ pub struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(
+    /// An error of that kind; for crates that build layers on this one's.
+    pub fn new(
         kind: ErrorKind,
         operation: &'static str,
         field: impl Into<Cow<'static, str>>,

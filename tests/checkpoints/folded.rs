@@ -7,8 +7,9 @@ use do_conv::checkpoint::{Checkpoint, FoldOptions, LayerOptions};
 use do_conv::{Conv2d, Conv2dConfig};
 use ndarray::{Array1, Array4, Dimension};
 
-use super::{Net, Stage};
+use super::Net;
 use crate::common::oracle;
+use crate::common::reference::Stage;
 
 /// The folded checkpoint.
 fn folded(name: &str) -> Checkpoint {

@@ -5,6 +5,7 @@
 
 pub mod golden;
 pub mod oracle;
+pub mod reference;
 pub mod strategy;
 pub mod table;
 

@@ -25,8 +25,15 @@ struct Operators<T> {
 }
 
 impl Engine {
+    /// Refuses a layer that can't be.
     pub fn new(config: &DoConv2dConfig) -> Result<Self> {
+        config.validate().map_err(Error::wrap)?;
         Ok(Self { single: Operators::new(config)?, double: Operators::new(config)? })
+    }
+
+    /// The shape `[B, O, OH, OW]` of the output for an input `[B, I, H, W]`.
+    pub fn output_shape(&self, input: [usize; 4]) -> Result<[usize; 4]> {
+        self.single.convolution.0.output_shape(input).map_err(Error::wrap)
     }
 
     /// `weight * x + bias`. Numbers of half the size are computed with as `f32` and rounded once.
@@ -104,7 +111,7 @@ impl<T: Scalar + WithDType> Convolution<T> {
         let weight = view::<T, 4>("weight", weight)?;
         let bias = bias.map(|bias| view::<T, 1>("bias", bias)).transpose()?;
         let shape = self.0.output_shape(x.dim().into()).map_err(Error::wrap)?;
-        let mut y = Array::zeros(shape);
+        let mut y: Array<T, Dim<[Ix; 4]>> = room(&shape)?;
         self.0.forward_into(x, weight, bias, y.view_mut()).map_err(Error::wrap)?;
         Ok((T::to_cpu_storage_owned(y.into_raw_vec_and_offset().0), Shape::from(shape.as_slice())))
     }
@@ -117,10 +124,10 @@ impl<T: Scalar + WithDType> Convolution<T> {
         bias: Option<&Tensor>,
         dy: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
-        let mut dx = x.track_op().then(|| zeros::<T, 4>(x)).transpose()?;
-        let mut dweight = weight.track_op().then(|| zeros::<T, 4>(weight)).transpose()?;
+        let mut dx = x.track_op().then(|| room::<T, 4>(x.dims())).transpose()?;
+        let mut dweight = weight.track_op().then(|| room::<T, 4>(weight.dims())).transpose()?;
         let bias = bias.filter(|bias| bias.track_op());
-        let mut db = bias.map(zeros::<T, 1>).transpose()?;
+        let mut db = bias.map(|bias| room::<T, 1>(bias.dims())).transpose()?;
         let gradients = ConvolveGradientsMut {
             x: dx.as_mut().map(|dx| dx.view_mut()),
             weight: dweight.as_mut().map(|dweight| dweight.view_mut()),
@@ -229,7 +236,7 @@ impl<T: Scalar + WithDType> CustomOp2 for Composition<T> {
     ) -> Result<(CpuStorage, Shape)> {
         let compose = self.compose()?;
         let shape = compose.weight_shape();
-        let mut weight = Array::zeros(shape);
+        let mut weight: Array<T, Dim<[Ix; 4]>> = room(&shape)?;
         let d_offset = view("D", (d_offset, d_layout))?;
         let w = view("W", (w, w_layout))?;
         compose.forward_into(d_offset, w, weight.view_mut()).map_err(Error::wrap)?;
@@ -244,7 +251,7 @@ impl<T: Scalar + WithDType> CustomOp2 for Composition<T> {
         _weight: &Tensor,
         dweight: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (mut dd_offset, mut dw) = (zeros::<T, 3>(d_offset)?, zeros::<T, 3>(w)?);
+        let (mut dd_offset, mut dw) = (room::<T, 3>(d_offset.dims())?, room::<T, 3>(w.dims())?);
         let [d_offset, w, dweight] =
             [d_offset, w, dweight].map(|tensor| tensor.storage_and_layout());
         self.compose()?
@@ -269,8 +276,11 @@ where
     Dim<[Ix; N]>: Dimension,
 {
     let elements = &T::cpu_storage_as_slice(storage)?[layout.start_offset()..];
-    let shape = IxDyn(layout.dims()).strides(IxDyn(layout.stride()));
-    let view = ArrayView::from_shape(shape, elements).map_err(Error::wrap)?;
+    let view = match layout.shape().elem_count() {
+        0 => ArrayView::from_shape(layout.dims(), &elements[..0]),
+        _ => ArrayView::from_shape(layout.dims().strides(layout.stride()), elements),
+    };
+    let view = view.map_err(Error::wrap)?;
     view.into_dimensionality().map_err(|_| {
         let got = layout.dims();
         Error::msg(format!("do-conv: {name}: expected a tensor of rank {N}, got shape {got:?}"))
@@ -286,13 +296,19 @@ fn on_cpu<'a>(
     }
 }
 
-/// Room for the gradient of a tensor.
-fn zeros<T: Scalar, const N: usize>(tensor: &Tensor) -> Result<Array<T, Dim<[Ix; N]>>>
+/// Zeros, or an error where there is no room for them.
+fn room<T: Scalar, const N: usize>(shape: &[usize]) -> Result<Array<T, Dim<[Ix; N]>>>
 where
     Dim<[Ix; N]>: Dimension,
 {
-    let zeros = Array::zeros(IxDyn(tensor.dims()));
-    zeros.into_dimensionality().map_err(Error::wrap)
+    let count = shape.iter().product();
+    // Asked for and given back: a plain allocation that fails ends the process.
+    Vec::<T>::new().try_reserve_exact(count).map_err(|_| {
+        Error::msg(format!(
+            "do-conv: expected room for {count} elements of shape {shape:?}, got none"
+        ))
+    })?;
+    Array::zeros(IxDyn(shape)).into_dimensionality().map_err(Error::wrap)
 }
 
 /// An array in standard layout as a tensor.

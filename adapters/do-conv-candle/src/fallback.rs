@@ -1,6 +1,6 @@
 //! The same operators in candle's own operations, for devices that the engine doesn't run on.
 
-use candle_core::{D, Error, Result, Tensor};
+use candle_core::{Result, Tensor};
 use do_conv::Pairing;
 
 use crate::DoConv2dConfig;
@@ -43,52 +43,41 @@ pub fn identity(taps: usize, d_mul: usize, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, (1, taps, d_mul), like.device())?.to_dtype(like.dtype())
 }
 
-/// `weight * x + bias`.
+/// `weight * x + bias`, for an output of `[rows, columns]`.
 ///
 /// candle knows one stride, padding and dilation for both axes, and its gradient of `x` takes the
 /// rows that no step of the stride reaches to be as many as the columns: where they aren't, the input
-/// is padded and cut here first. Its kernel is always contiguous, since some of candle's ways to
-/// convolve read another as if it were.
+/// is padded and cut here first. Its kernel is always contiguous, since not all of candle's ways to
+/// convolve take another.
 pub fn convolve(
     config: &DoConv2dConfig,
+    output: [usize; 2],
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let DoConv2dConfig { padding, groups, .. } = *config;
-    let candle =
-        DoConv2dConfig { padding: [0, 0], ..*config }.to_candle("DoConv2d on this device")?;
-    let (stride, dilation) = (candle.stride, candle.dilation);
-    let (_, _, rows, columns) = x.dims4()?;
-    let (_, _, m, n) = weight.dims4()?;
-    let mut x = x.clone();
-    let mut reached = [0; 2];
-    let mut unread = [0; 2];
-    for (axis, (size, kernel)) in [(rows, m), (columns, n)].into_iter().enumerate() {
-        let padded = size + 2 * padding[axis];
-        let extent = (kernel - 1) * dilation + 1;
-        let steps = padded.checked_sub(extent).ok_or_else(|| {
-            Error::msg(format!(
-                "DoConv2d: x: expected at least {extent} padded pixels along axis {}, got {padded}",
-                axis + 2
-            ))
-        })? / stride;
-        reached[axis] = steps * stride + extent;
-        unread[axis] = padded - reached[axis];
-    }
-    let mut same = padding[0];
-    if padding[0] != padding[1] || unread[0] != unread[1] {
-        same = 0;
+    let DoConv2dConfig { padding, groups, cudnn_fwd_algo: algorithm, .. } = *config;
+    let candle = DoConv2dConfig { padding: [0, 0], ..*config };
+    let candle_nn::Conv2dConfig { stride, dilation, .. } =
+        candle.to_candle("DoConv2d, run by candle")?;
+    // What the last step of each axis reads up to, and what is left after it.
+    let reached = [0, 1]
+        .map(|axis| (output[axis] - 1) * stride + (weight.dims()[axis + 2] - 1) * dilation + 1);
+    let left = [0, 1].map(|axis| x.dims()[axis + 2] + 2 * padding[axis] - reached[axis]);
+    let weight = weight.contiguous()?;
+    let y = if padding[0] == padding[1] && left[0] == left[1] {
+        let x = x.contiguous()?;
+        x.conv2d_with_algo(&weight, padding[0], stride, dilation, groups, algorithm)?
+    } else {
+        let mut x = x.clone();
         for axis in 0..2 {
             x = x.pad_with_zeros(axis + 2, padding[axis], padding[axis])?;
             x = x.narrow(axis + 2, 0, reached[axis])?;
         }
-    }
-    let algorithm = config.cudnn_fwd_algo;
-    let weight = weight.contiguous()?;
-    let y = x.contiguous()?.conv2d_with_algo(&weight, same, stride, dilation, groups, algorithm)?;
+        x.contiguous()?.conv2d_with_algo(&weight, 0, stride, dilation, groups, algorithm)?
+    };
     match bias {
-        Some(bias) => y.broadcast_add(&bias.reshape((1, bias.dim(D::Minus1)?, 1, 1))?),
+        Some(bias) => y.broadcast_add(&bias.reshape((1, bias.elem_count(), 1, 1))?),
         None => Ok(y),
     }
 }

@@ -1,6 +1,6 @@
 //! The layer.
 
-use candle_core::{DType, Error, Module, Result, Tensor, ToUsize2, Var};
+use candle_core::{Error, Module, Result, Tensor, ToUsize2, Var};
 use candle_nn::{Init, VarBuilder};
 
 use crate::engine::Engine;
@@ -291,13 +291,14 @@ pub(crate) fn convolve(
     weight: &Tensor,
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let types: [DType; 2] = [x.dtype(), weight.dtype()];
-    if types[0] != types[1] {
-        let [lhs, rhs] = types;
+    let (lhs, rhs) = (x.dtype(), weight.dtype());
+    if lhs != rhs {
         return Err(Error::DTypeMismatchBinaryOp { lhs, rhs, op: "do-conv convolution" }.bt());
     }
+    let (images, channels, height, width) = x.dims4()?;
+    let [_, _, rows, columns] = engine.output_shape([images, channels, height, width])?;
     match config.has_engine_for(x) {
         true => engine.convolve(x, weight, bias),
-        false => fallback::convolve(config, x, weight, bias),
+        false => fallback::convolve(config, [rows, columns], x, weight, bias),
     }
 }

@@ -1,0 +1,38 @@
+//! Composition in burn's tensor operations, so that it runs and differentiates on every backend.
+
+use burn::tensor::{Device, Tensor};
+use do_conv::Pairing;
+
+/// `W'[o, i, m] = Σ_s D[c, m, s] · W[o, i, s]` with `D = d_offset + E`: `[I, M·N, S]` and `[O, I/g, S]`
+/// to `[O, I/g, M·N]`, as one product of matrices for each input channel.
+pub fn compose(
+    d_offset: Tensor<3>,
+    identity: Tensor<3>,
+    w: Tensor<3>,
+    groups: usize,
+    pairing: Pairing,
+) -> Tensor<3> {
+    let [inputs, taps, _] = d_offset.dims();
+    let [outputs, n, d_mul] = w.dims();
+    let (g, r) = (groups, outputs / groups);
+    // Output channels apart, so that those that go with one channel of D, [I, r, S], come together.
+    let (apart, together, back) = match pairing {
+        Pairing::InputChannel => ([g, r], [0, 2, 1, 3], [0, 2, 1, 3]),
+        Pairing::PyTorch => ([r, g], [1, 2, 0, 3], [2, 0, 1, 3]),
+        Pairing::TensorFlow => ([g, r], [2, 0, 1, 3], [1, 2, 0, 3]),
+    };
+    let extents = [apart[0], apart[1], n];
+    let paired = [extents[together[0]], extents[together[1]], extents[together[2]]];
+    let w: Tensor<4> = w.reshape([apart[0], apart[1], n, d_mul]);
+    let w: Tensor<3> = w.permute(together.map(|axis| axis as isize)).reshape([inputs, r, d_mul]);
+    let product = w.matmul((d_offset + identity).swap_dims(1, 2));
+    let product: Tensor<4> = product.reshape([paired[0], paired[1], paired[2], taps]);
+    product.permute(back).reshape([outputs, n, taps])
+}
+
+/// The identity `E`, `[1, M·N, S]`: one where `s ≡ m` modulo `M·N`, as often as that fits into `S`.
+pub fn identity(taps: usize, d_mul: usize, device: &Device) -> Tensor<3> {
+    let copies = Tensor::<2>::eye(taps, device).repeat_dim(1, d_mul / taps);
+    let beyond = Tensor::zeros([taps, d_mul % taps], device);
+    Tensor::cat(vec![copies, beyond], 1).unsqueeze()
+}

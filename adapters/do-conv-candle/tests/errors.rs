@@ -1,0 +1,204 @@
+//! Bad input gives an error that says what was expected and what came.
+
+mod common;
+
+use candle_core::{DType, Device, Module, Result, Tensor, Var};
+use candle_nn::{Conv2d, Conv2dConfig, VarBuilder, VarMap};
+use do_conv_candle::{DoConv2d, DoConv2dConfig, do_conv2d};
+
+const DEFAULT: DoConv2dConfig = DoConv2dConfig {
+    padding: [0, 0],
+    stride: [1, 1],
+    dilation: [1, 1],
+    groups: 1,
+    d_mul: None,
+    pairing: do_conv_candle::Pairing::InputChannel,
+    cpu_engine: true,
+    cudnn_fwd_algo: None,
+};
+
+fn message<T>(result: Result<T>) -> String {
+    match result {
+        Ok(_) => panic!("no error"),
+        // Without what candle appends when it takes backtraces.
+        Err(error) => error.to_string().lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+fn builder(variables: &VarMap) -> VarBuilder<'static> {
+    VarBuilder::from_varmap(variables, DType::F32, &Device::Cpu)
+}
+
+fn zeros(shape: &[usize]) -> Tensor {
+    Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap()
+}
+
+#[test]
+fn layers_that_cant_be() {
+    let cases = [
+        ((0, 6), (3, 3), DEFAULT, "in_channels: expected a positive number, got 0"),
+        ((4, 0), (3, 3), DEFAULT, "out_channels: expected a positive number, got 0"),
+        ((4, 6), (0, 3), DEFAULT, "kernel_size: expected two positive numbers, got [0, 3]"),
+        (
+            (4, 6),
+            (3, 3),
+            DoConv2dConfig { stride: [1, 0], ..DEFAULT },
+            "stride: expected two positive numbers, got [1, 0]",
+        ),
+        (
+            (4, 6),
+            (3, 3),
+            DoConv2dConfig { dilation: [0, 1], ..DEFAULT },
+            "dilation: expected two positive numbers, got [0, 1]",
+        ),
+        (
+            (4, 6),
+            (3, 3),
+            DoConv2dConfig { groups: 0, ..DEFAULT },
+            "groups: expected a positive number, got 0",
+        ),
+        (
+            (4, 6),
+            (3, 3),
+            DoConv2dConfig { groups: 4, ..DEFAULT },
+            "groups: expected a divisor of in_channels 4 and out_channels 6, got 4",
+        ),
+        (
+            (4, 6),
+            (3, 3),
+            DoConv2dConfig { d_mul: Some(8), ..DEFAULT },
+            "d_mul: expected at least 9 for a 3×3 kernel, got 8",
+        ),
+        (
+            (4, 6),
+            (1, 1),
+            DoConv2dConfig { d_mul: Some(1), ..DEFAULT },
+            "d_mul: expected none: a 1×1 kernel has no D, got 1",
+        ),
+    ];
+    for ((inputs, outputs), kernel, config, expected) in cases {
+        let variables = VarMap::new();
+        let got = message(do_conv2d(inputs, outputs, kernel, config, builder(&variables)));
+        assert_eq!(got, format!("DoConv2dConfig::validate: {expected}"));
+        assert!(variables.all_vars().is_empty(), "no variable was made");
+    }
+    let absurd = DoConv2dConfig { d_mul: Some(usize::MAX), ..DEFAULT };
+    assert!(message(do_conv2d(4, 6, 3, absurd, builder(&VarMap::new()))).contains("addressed"));
+}
+
+#[test]
+fn variables_that_are_missing_or_of_another_shape() -> Result<()> {
+    let files = |tensors: &[(&str, &[usize])]| {
+        let tensors =
+            tensors.iter().map(|(name, shape)| (format!("conv.{name}"), zeros(shape))).collect();
+        VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu).pp("conv")
+    };
+    let missing = files(&[("W", &[6, 4, 9]), ("bias", &[6])]);
+    assert_eq!(message(do_conv2d(4, 6, 3, DEFAULT, missing)), "cannot find tensor conv.D");
+    let other = files(&[("W", &[6, 4, 10]), ("D", &[4, 9, 10]), ("bias", &[6])]);
+    let got = message(do_conv2d(4, 6, 3, DEFAULT, other));
+    assert_eq!(got, "shape mismatch for conv.W, expected: [6, 4, 9], got: [6, 4, 10]");
+    let constant = files(&[("W", &[6, 4, 9]), ("D", &[4, 9, 9]), ("bias", &[6])]);
+    let got = message(do_conv2d(4, 6, 3, DEFAULT, constant)?.variables());
+    assert_eq!(got, "DoConv2d::variables: W: expected a variable, got a constant");
+    Ok(())
+}
+
+#[test]
+fn inputs_that_dont_fit() -> Result<()> {
+    for cpu_engine in [true, false] {
+        let config = DoConv2dConfig { cpu_engine, padding: [1, 1], ..DEFAULT };
+        let layer = do_conv2d(4, 6, 5, config, builder(&VarMap::new()))?;
+        let error = |x: &Tensor| message(layer.forward(x));
+        assert_eq!(
+            error(&zeros(&[2, 3, 9, 9])),
+            "Convolve::output_shape: x: expected [2, 4, 9, 9], got [2, 3, 9, 9]"
+        );
+        assert_eq!(
+            error(&zeros(&[2, 4, 2, 9])),
+            "Convolve::output_shape: x height: expected at least 3: the kernel spans 5 of a height \
+             padded by 1 + 1, got 2"
+        );
+        assert!(error(&zeros(&[4, 9, 9])).starts_with("unexpected rank, expected: 4, got: 3"));
+        let double = zeros(&[2, 4, 9, 9]).to_dtype(DType::F64)?;
+        assert_eq!(error(&double), "dtype mismatch in do-conv convolution, lhs: F64, rhs: F32");
+    }
+    Ok(())
+}
+
+#[test]
+fn sizes_that_cant_be_addressed_or_held() -> Result<()> {
+    for padding in [usize::MAX / 2, usize::MAX / 4, 1 << 40, 1 << 20] {
+        for cpu_engine in [true, false] {
+            let config = DoConv2dConfig { padding: [padding, padding], cpu_engine, ..DEFAULT };
+            let layer = do_conv2d(1, 1, 3, config, builder(&VarMap::new()))?;
+            // candle itself would end the process for want of memory.
+            if cpu_engine || padding > 1 << 20 {
+                let error = message(layer.forward(&zeros(&[1, 1, 4, 4])));
+                assert!(error.contains("expected"), "{error}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn types_that_arent_real_numbers() -> Result<()> {
+    let tensors = [("W", [6, 4, 9]), ("D", [4, 9, 9])];
+    let tensors =
+        tensors.into_iter().map(|(name, shape)| (name.to_owned(), zeros(&shape))).collect();
+    let vb = VarBuilder::from_tensors(tensors, DType::U32, &Device::Cpu);
+    let layer = do_conv_candle::do_conv2d_no_bias(4, 6, 3, DEFAULT, vb)?;
+    let got = message(layer.weight());
+    assert_eq!(got, "do-conv: expected tensors of one type, f16, bf16, f32 or f64, got U32");
+    Ok(())
+}
+
+#[test]
+fn folds_that_candle_has_no_layer_for() -> Result<()> {
+    let config = DoConv2dConfig { stride: [1, 2], ..DEFAULT };
+    let layer = do_conv2d(4, 6, 3, config, builder(&VarMap::new()))?;
+    assert_eq!(
+        message(layer.fold()),
+        "DoConv2d::fold: stride: expected the same number for rows and columns, which is all that \
+         candle's Conv2d has, got [1, 2]"
+    );
+    let got = message(layer.fold_for_cpu()?.to_candle());
+    assert!(got.starts_with("Conv2d::to_candle: stride: "), "{got}");
+    Ok(())
+}
+
+#[test]
+fn plain_layers_that_cant_be() {
+    let config = Conv2dConfig { groups: 5, ..Default::default() };
+    let conv = Conv2d::new(zeros(&[6, 2, 3, 3]), None, config);
+    let expected = "DoConv2dConfig::validate: groups: expected a divisor of in_channels 10 and out_channels 6, \
+         got 5";
+    assert_eq!(message(DoConv2d::from_conv2d(&conv, None)), expected);
+    assert_eq!(message(do_conv_candle::Conv2d::from_candle(&conv)), expected);
+    let conv = Conv2d::new(zeros(&[6, 2, 3, 3]), None, Conv2dConfig::default());
+    let got = message(DoConv2d::from_conv2d(&conv, Some(4)));
+    assert!(got.ends_with("d_mul: expected at least 9 for a 3×3 kernel, got 4"), "{got}");
+    let flat = Conv2d::new(zeros(&[6, 2, 9]), None, Conv2dConfig::default());
+    assert!(message(DoConv2d::from_conv2d(&flat, None)).starts_with("unexpected rank"));
+    let wrong_bias = Conv2d::new(zeros(&[6, 2, 3, 3]), Some(zeros(&[5])), Conv2dConfig::default());
+    let layer = do_conv_candle::Conv2d::from_candle(&wrong_bias).unwrap();
+    let got = message(layer.forward(&zeros(&[1, 2, 4, 4])));
+    assert_eq!(got, "Convolve::forward_into: bias: expected [6], got [5]");
+}
+
+#[test]
+fn no_images_are_no_mistake() -> Result<()> {
+    for cpu_engine in [true, false] {
+        let config = DoConv2dConfig { cpu_engine, ..DEFAULT };
+        let layer = do_conv2d(4, 6, 3, config, builder(&VarMap::new()))?;
+        let x = Var::from_tensor(&zeros(&[0, 4, 5, 5]))?;
+        let y = layer.forward(&x)?;
+        assert_eq!(y.dims(), [0, 6, 3, 3]);
+        if cpu_engine {
+            let gradients = y.sum_all()?.backward()?;
+            assert_eq!(gradients.get(layer.w()).unwrap().sum_all()?.to_scalar::<f32>()?, 0.0);
+        }
+    }
+    Ok(())
+}

@@ -87,7 +87,7 @@ impl DoConv2d {
     /// # Errors
     /// For a `d_mul` smaller than `M·N` or one for a 1×1 kernel.
     pub fn from_conv2d(conv: &Conv2d, d_mul: Option<usize>) -> Result<Self> {
-        let weight = conv.weight.val().detach();
+        let weight = conv.weight.val();
         let [outputs, n, rows, columns] = weight.dims();
         let config = DoConv2dConfig::new([n.saturating_mul(conv.groups), outputs], [rows, columns])
             .with_stride(conv.stride)
@@ -98,7 +98,8 @@ impl DoConv2d {
             .with_d_mul(d_mul);
         let layer = config.try_init(&weight.device())?;
         let bias = conv.bias.as_ref().map(|bias| Param::from_tensor(bias.val().detach()));
-        Ok(Self { W: Param::from_tensor(widen(weight, config.d_mul)), bias, ..layer })
+        let w = widen(weight, config.d_mul).detach();
+        Ok(Self { W: Param::from_tensor(w), bias, ..layer })
     }
 
     /// The composed kernel `W'`, `[O, I/g, M, N]`, which the layer convolves by. Gradients flow through

@@ -172,9 +172,10 @@ impl Reparameterizer for OverParameterize {
         }
         let base = param.map(|weight| {
             let trained = weight.is_require_grad();
-            let weight: Tensor<4> = weight.detach().reshape([outputs, n, rows, columns]);
+            let weight: Tensor<4> = weight.reshape([outputs, n, rows, columns]);
             let w = widen(weight, Some(d_mul));
-            w.reshape(Shape::from([outputs, n, d_mul, 1])).set_require_grad(trained)
+            let w = w.reshape(Shape::from([outputs, n, d_mul, 1]));
+            w.detach().set_require_grad(trained)
         });
         (base, Some(depthwise))
     }

@@ -1,0 +1,191 @@
+//! Checkpoints that the published PyTorch code wrote, through burn's stores.
+
+mod common;
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
+use burn::store::{ModuleSnapshot, PyTorchToBurnAdapter, PytorchStore, SafetensorsStore};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use common::core::reference::{Checkpoint, EPS, Layer, Net};
+use common::core::{assert_within, gamma, golden, oracle};
+use common::{array, config, tensor};
+use do_conv_burn::{DoConv2d, Pairing};
+use ndarray::Array2;
+
+/// The net of `mixed`, with the names of its checkpoint.
+#[derive(Module, Debug)]
+struct Mixed {
+    stem: DoConv2d,
+    bn1: BatchNorm,
+    dw: DoConv2d,
+    pw: DoConv2d,
+    group: DoConv2d,
+    bn2: BatchNorm,
+    over: DoConv2d,
+    mult: DoConv2d,
+    head: Linear,
+}
+
+/// The net of `mnist_tutorial`, whose checkpoint has numbers for names: those of a sequence in which
+/// every other module is a ReLU.
+#[derive(Module, Debug)]
+struct Tutorial {
+    layers: Vec<DoConv2d>,
+}
+
+/// A layer as the checkpoint's geometry has it, with parameters to be loaded.
+fn layer(checkpoint: &Checkpoint, name: &str) -> DoConv2d {
+    let problem = checkpoint.layer(name).problem;
+    assert_eq!(problem.pairing, Pairing::PyTorch);
+    config(&problem).init(&device())
+}
+
+/// Without autodiff: batch norms use their running statistics.
+fn device() -> Device {
+    Device::flex()
+}
+
+impl Mixed {
+    fn new() -> Self {
+        let checkpoint = Checkpoint::read("mixed");
+        let layer = |name| layer(&checkpoint, name);
+        let norm = |channels| BatchNormConfig::new(channels).with_epsilon(EPS).init(&device());
+        Self {
+            stem: layer("stem"),
+            bn1: norm(16),
+            dw: layer("dw"),
+            pw: layer("pw"),
+            group: layer("group"),
+            bn2: norm(32),
+            over: layer("over"),
+            mult: layer("mult"),
+            head: LinearConfig::new(40, 10).init(&device()),
+        }
+    }
+
+    /// Runs the net with each layer by `forward`.
+    fn logits(
+        &self,
+        forward: impl Fn(&DoConv2d, Tensor<4>) -> Tensor<4>,
+        x: Tensor<4>,
+    ) -> Tensor<2> {
+        let x = relu(self.bn1.forward(forward(&self.stem, x)));
+        let x = relu(forward(&self.dw, x));
+        let x = relu(forward(&self.pw, x));
+        let x = relu(self.bn2.forward(forward(&self.group, x)));
+        let x = relu(forward(&self.over, x));
+        let x = relu(forward(&self.mult, x));
+        self.head.forward(mean(x))
+    }
+
+    fn layers(&self) -> [(&'static str, &DoConv2d); 6] {
+        let Self { stem, dw, pw, group, over, mult, .. } = self;
+        [("stem", stem), ("dw", dw), ("pw", pw), ("group", group), ("over", over), ("mult", mult)]
+    }
+}
+
+impl Tutorial {
+    fn new() -> Self {
+        let checkpoint = Checkpoint::read("mnist_tutorial");
+        Self { layers: ["0", "2", "4"].map(|name| layer(&checkpoint, name)).into() }
+    }
+
+    fn logits(
+        &self,
+        forward: impl Fn(&DoConv2d, Tensor<4>) -> Tensor<4>,
+        x: Tensor<4>,
+    ) -> Tensor<2> {
+        mean(self.layers.iter().fold(x, |x, layer| relu(forward(layer, x))))
+    }
+}
+
+/// The mean of each channel's pixels.
+fn mean(x: Tensor<4>) -> Tensor<2> {
+    x.mean_dim(3).mean_dim(2).flatten(1, 3)
+}
+
+/// Loads both files of a checkpoint, each into a net of its own. Every parameter must be there, and
+/// nothing but the stored identity and the counters of batch norms may be left over.
+fn load<M: ModuleSnapshot>(name: &str, make: impl Fn() -> M) -> [M; 2] {
+    let path = |format| golden::path(&format!("reference_checkpoints/{name}.{format}"));
+    let (mut from_pth, mut from_safetensors) = (make(), make());
+    let mut pth = PytorchStore::from_file(path("pth"));
+    let mut safetensors =
+        SafetensorsStore::from_file(path("safetensors")).with_from_adapter(PyTorchToBurnAdapter);
+    if name == "mnist_tutorial" {
+        pth = pth.with_key_remapping(r"^(\d)\.", "layers.$1.");
+        safetensors =
+            safetensors.with_key_remapping(r"^(\d)\.", "layers.$1.").map_indices_contiguous(true);
+    }
+    let results = [
+        from_pth.load_from(&mut pth).expect("a checkpoint that loads"),
+        from_safetensors.load_from(&mut safetensors).expect("a checkpoint that loads"),
+    ];
+    for result in results {
+        assert!(result.missing.is_empty() && result.errors.is_empty(), "{result}");
+        for unused in result.unused {
+            let leaf = Path::new(&unused).extension().unwrap();
+            assert!(leaf == "d_diag" || leaf == "num_batches_tracked", "{unused}");
+        }
+    }
+    [from_pth, from_safetensors]
+}
+
+fn assert_gives_the_stored(layer: &DoConv2d, stored: &Layer) {
+    let Layer { name, problem, inputs, kernel, y, .. } = stored;
+    let got = vec![
+        ("kernel", array(&layer.weight())),
+        ("y", array(&layer.forward(plain(tensor(&inputs.x))))),
+    ];
+    let expected = vec![("kernel", kernel.clone().into_dyn()), ("y", y.clone().into_dyn())];
+    let sums = oracle::absolute_sums(problem, inputs);
+    let bound = |output: &str| 2.0 * gamma::<f32>(problem.roundings(output));
+    assert_within(name, &got, &expected, &sums, bound);
+}
+
+fn plain(tensor: Tensor<4>) -> Tensor<4> {
+    tensor.without_autodiff()
+}
+
+fn two_dimensional(logits: Tensor<2>) -> Array2<f64> {
+    array(&logits).into_dimensionality().unwrap()
+}
+
+#[test]
+fn the_mixed_net() {
+    let checkpoint = Checkpoint::read("mixed");
+    let net = Net::mixed();
+    let mut computed = Vec::new();
+    for loaded in load("mixed", Mixed::new) {
+        for (name, layer) in loaded.layers() {
+            assert_gives_the_stored(layer, &checkpoint.layer(name));
+        }
+        let x = plain(tensor(&net.x));
+        let unfolded = loaded.logits(|layer, x| layer.forward(x), x.clone());
+        let folded = loaded.logits(|layer, x| layer.fold().forward(x), x);
+        assert_eq!(array(&unfolded), array(&folded));
+        computed.push(("unfolded", two_dimensional(unfolded)));
+    }
+    net.assert_logits(&computed);
+}
+
+#[test]
+fn the_mnist_net() {
+    let checkpoint = Checkpoint::read("mnist_tutorial");
+    let net = Net::mnist_tutorial();
+    let mut computed = Vec::new();
+    for loaded in load("mnist_tutorial", Tutorial::new) {
+        for (layer, name) in loaded.layers.iter().zip(["0", "2", "4"]) {
+            assert_gives_the_stored(layer, &checkpoint.layer(name));
+        }
+        let x = plain(tensor(&net.x));
+        let unfolded = loaded.logits(|layer, x| layer.forward(x), x.clone());
+        let folded = loaded.logits(|layer, x| layer.fold().forward(x), x);
+        assert_eq!(array(&unfolded), array(&folded));
+        computed.push(("unfolded", two_dimensional(unfolded)));
+    }
+    net.assert_logits(&computed);
+}

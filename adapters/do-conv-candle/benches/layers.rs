@@ -1,0 +1,106 @@
+//! Eleven layers on the CPU: candle's own plain convolution beside the DO-Conv layer and its fold, each
+//! through candle's tensors and autograd, in candle's own pool of threads.
+//!
+//! A training step is a forward pass and every gradient, of the input too. Before anything is timed, all
+//! contenders must have computed the same.
+//!
+//! ```text
+//! cargo bench -p do-conv-candle -- --rounds 9
+//! ```
+
+#[path = "../../../benches/cases/layers.rs"]
+mod layers;
+#[path = "../../../benches/cases/race.rs"]
+mod race;
+
+use std::error::Error;
+
+use candle_core::{Device, Module, Result, Tensor, Var};
+use do_conv_candle::DoConv2d;
+use layers::{Case, image};
+use race::{Plan, table};
+
+fn main() -> std::result::Result<(), Box<dyn Error>> {
+    let plan = Plan::from_arguments()?;
+    let (mut steps, mut forwards) = (Vec::new(), Vec::new());
+    for case in layers::layers() {
+        let (step, forward) = Device::Cpu.with_context(|| time(&plan, &case))?;
+        steps.push((case.0.to_owned(), step));
+        forwards.push((case.0.to_owned(), forward));
+    }
+    let header = ["training step", "candle plain, ms", "DO-Conv, ms", "candle / DO-Conv"];
+    println!("{}\n", table(&header, &steps));
+    let header = ["forward", "candle plain, ms", "folded for the CPU, ms", "candle / folded"];
+    println!("{}", table(&header, &forwards));
+    Ok(())
+}
+
+/// Times and their ratio, of a training step and of a forward pass.
+fn time(plan: &Plan, (name, config, input): &Case) -> Result<(Vec<f64>, Vec<f64>)> {
+    let core = config.clone().init::<f32>(1).expect("a valid layer");
+    let folded = core.fold();
+    let plain = candle_nn::Conv2d::new(
+        Var::from_tensor(&tensor(&folded.weight().to_owned())?)?.into_inner(),
+        None,
+        candle_nn::Conv2dConfig {
+            padding: match &config.conv.padding {
+                do_conv::Padding::Explicit([[top, _], _]) => *top,
+                _ => 0,
+            },
+            stride: config.conv.stride[0],
+            dilation: config.conv.dilation[0],
+            groups: config.conv.groups,
+            cudnn_fwd_algo: None,
+        },
+    );
+    let layer = DoConv2d::from_conv2d(&plain, None)?;
+    let x = Var::from_tensor(&tensor(&image(*input))?)?;
+    let dy = tensor(&image(folded.output_shape(*input).expect("an input that fits")))?;
+
+    let (y, dx, _) = step(&plain, &x, &dy, &[plain.weight()])?;
+    let variables: Vec<Tensor> =
+        layer.variables()?.into_iter().map(|(_, variable)| variable.into_inner()).collect();
+    let variables: Vec<&Tensor> = variables.iter().collect();
+    let (our_y, our_dx, _) = step(&layer, &x, &dy, &variables)?;
+    expect_same(name, &y, &our_y)?;
+    expect_same(name, &dx, &our_dx)?;
+    let [candle, ours] = plan.race([
+        Box::new(|| step(&plain, &x, &dy, &[plain.weight()]).map(drop)),
+        Box::new(|| step(&layer, &x, &dy, &variables).map(drop)),
+    ])?;
+    let steps = vec![candle, ours, candle / ours];
+
+    let (plain, folded, x) = (layer.fold()?, layer.fold_for_cpu()?, x.as_detached_tensor());
+    let [candle, ours] = plan.race([
+        Box::new(|| plain.forward(&x).map(drop)),
+        Box::new(|| folded.forward(&x).map(drop)),
+    ])?;
+    Ok((steps, vec![candle, ours, candle / ours]))
+}
+
+/// The output, and the gradients of the input and of variables.
+fn step(
+    layer: &impl Module,
+    x: &Var,
+    dy: &Tensor,
+    variables: &[&Tensor],
+) -> Result<(Tensor, Tensor, Vec<Tensor>)> {
+    let y = layer.forward(x)?;
+    let gradients = y.mul(dy)?.sum_all()?.backward()?;
+    let gradient = |of: &Tensor| gradients.get(of).expect("a gradient of a variable").clone();
+    Ok((y, gradient(x), variables.iter().map(|variable| gradient(variable)).collect()))
+}
+
+fn tensor(array: &ndarray::Array4<f32>) -> Result<Tensor> {
+    let values = array.as_slice().expect("standard layout");
+    Tensor::from_slice(values, array.shape(), &Device::Cpu)
+}
+
+fn expect_same(layer: &str, a: &Tensor, b: &Tensor) -> Result<()> {
+    let largest = |tensor: &Tensor| tensor.abs()?.max_all()?.to_scalar::<f32>();
+    let (difference, size) = (largest(&(a - b)?)?, largest(a)?);
+    if difference > 1e-4 * size {
+        candle_core::bail!("{layer}: the contenders differ by {difference} of {size}");
+    }
+    Ok(())
+}

@@ -1,4 +1,77 @@
-//! x
+//! DO-Conv for [burn](https://burn.dev): convolution layers that train with a depthwise kernel in front
+//! (Cao et al., [arXiv 2006.12030](https://arxiv.org/abs/2006.12030)) and fold back into plain
+//! convolutions that cost nothing extra, on every backend.
+//!
+//! ```text
+//! y = (Dᵀ∘W) * x + b       W'[o, i, m] = Σ_s D[c, m, s] · W[o, i, s]
+//! ```
+//!
+//! Training changes `D` and `W`; inference keeps only `W' = Dᵀ∘W`. `D` starts as the identity, so a new
+//! layer is the plain convolution by `W`.
+//!
+//! # As a layer
+//!
+//! ```
+//! use burn::nn::PaddingConfig2d;
+//! use burn::nn::conv::Conv2d;
+//! use burn::tensor::{Device, Tensor};
+//! use do_conv_burn::{DoConv2d, DoConv2dConfig};
+//!
+//! let device = Device::default();
+//! let layer: DoConv2d = DoConv2dConfig::new([3, 16], [3, 3])
+//!     .with_padding(PaddingConfig2d::Same)
+//!     .init(&device); // a module like burn's Conv2d
+//! let x = Tensor::<4>::ones([8, 3, 32, 32], &device);
+//! let y = layer.forward(x.clone());
+//!
+//! let conv: Conv2d = layer.fold(); // burn's plain layer, the same function
+//! conv.forward(x).into_data().assert_eq(&y.into_data(), true); // and the same bits
+//! ```
+//!
+//! # In a model that exists
+//!
+//! ```
+//! use burn::module::Module;
+//! # use burn::nn::conv::{Conv2d, Conv2dConfig};
+//! use do_conv_burn::OverParameterize;
+//! # #[derive(Module, Debug)]
+//! # struct MyModel { conv: Conv2d }
+//! # let device = Default::default();
+//! # let my_model = MyModel { conv: Conv2dConfig::new([3, 16], [3, 3]).init(&device) };
+//!
+//! let over = OverParameterize::new(&my_model)?; // finds every Conv2d
+//! let my_model = my_model.apply_reparameterization(over); // the same type, with a D in each
+//! // … train it …
+//! let my_model = my_model.valid().materialize(); // plain again, by the composed kernels
+//! # Ok::<(), do_conv_burn::Error>(())
+//! ```
+//!
+//! # Load what PyTorch trained
+//!
+//! The parameters have the names and shapes that the published PyTorch code gives them, `W`, `D` and
+//! `bias`, so its checkpoints load through burn's stores, from `.pth` or safetensors, if the modules
+//! around have the names of the checkpoint's:
+//!
+//! ```no_run
+//! # use burn::module::Module;
+//! use burn::store::{ModuleSnapshot, PytorchStore};
+//! # use do_conv_burn::{DoConv2d, DoConv2dConfig};
+//! # #[derive(Module, Debug)]
+//! # struct MyModel { stem: DoConv2d }
+//! # let stem = DoConv2dConfig::new([3, 16], [7, 7]).init(&Default::default());
+//! # let mut my_model = MyModel { stem };
+//! let result = my_model.load_from(&mut PytorchStore::from_file("trained.pth"))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The identity that they store beside `D` (`d_diag`) is recomputed and never trained; the result lists
+//! it as unused. Layers with several groups of several output channels need
+//! [`pairing`](DoConv2dConfig::pairing)`: `[`Pairing::PyTorch`].
+//!
+//! # Features
+//!
+//! `autodiff`, `cpu`, `cuda`, `flex`, `fusion`, `metal`, `rocm`, `vulkan`, `webgpu` and `wgpu` turn on
+//! burn's features of that name.
 
 #![forbid(unsafe_code)]
 
@@ -11,3 +84,8 @@ pub use config::DoConv2dConfig;
 pub use do_conv::{Error, ErrorKind, Pairing};
 pub use layer::DoConv2d;
 pub use reparameterize::{DepthwiseKernel, OverParameterize};
+
+/// The README's programs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

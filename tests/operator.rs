@@ -1,0 +1,200 @@
+//! The operators compute what the layers do, with parameters that are lent.
+
+mod common;
+
+use common::{Inputs, Numbers, Problem, strategy, table};
+use do_conv::operator::{Compose, Convolve, ConvolveGradientsMut};
+use do_conv::{Composition, Conv2dConfig, DoConv2dConfig, ErrorKind, Scalar};
+use ndarray::{Array1, Array3, Array4, ShapeBuilder};
+use proptest::prelude::*;
+
+/// The outputs of the operators one after the other, in arrays whose axes lie in the other order.
+struct Solution<T> {
+    weight: Array4<T>,
+    y: Array4<T>,
+    dx: Array4<T>,
+    dw: Array3<T>,
+    dd_offset: Option<Array3<T>>,
+    bias: Array1<T>,
+}
+
+fn solve<T: Scalar>(problem: &Problem, inputs: &Inputs) -> Solution<T> {
+    let config = problem.config(Composition::Kernel);
+    let convolve = Convolve::new(&config.conv).unwrap();
+    let compose = (problem.taps() > 1).then(|| Compose::new(&config).unwrap());
+    let (x, dy) = (inputs.x.mapv(T::round_from), inputs.dy.mapv(T::round_from));
+    let w = inputs.w.mapv(T::round_from);
+    let d_offset = inputs.d_offset.as_ref().map(|d_offset| d_offset.mapv(T::round_from));
+    let bias = inputs.bias.as_ref().map(|bias| bias.mapv(T::round_from));
+
+    let [rows, columns] = problem.kernel_size;
+    let kernel = (problem.out_channels, problem.group_inputs(), rows, columns);
+    let mut weight = Array4::from_elem(kernel.f(), T::nan());
+    match (&compose, &d_offset) {
+        (Some(compose), Some(d_offset)) => {
+            assert_eq!(compose.weight_shape(), [kernel.0, kernel.1, kernel.2, kernel.3]);
+            compose.forward_into(d_offset.view(), w.view(), weight.view_mut()).unwrap();
+        }
+        _ => weight.assign(&w.view().into_shape_with_order(kernel).unwrap()),
+    }
+    let shape = convolve.output_shape(x.dim().into()).unwrap();
+    let mut y = Array4::from_elem(shape.f(), T::nan());
+    let lent = bias.as_ref().map(|bias| bias.view());
+    convolve.forward_into(x.view(), weight.view(), lent, y.view_mut()).unwrap();
+
+    let mut dx = Array4::from_elem(x.raw_dim().f(), T::nan());
+    let mut dweight = Array4::from_elem(weight.raw_dim().f(), T::nan());
+    let mut db = Array1::from_elem(problem.out_channels, T::nan());
+    let gradients = ConvolveGradientsMut {
+        x: Some(dx.view_mut()),
+        weight: Some(dweight.view_mut()),
+        bias: Some(db.view_mut()),
+    };
+    convolve.backward_into(x.view(), weight.view(), dy.view(), gradients).unwrap();
+    let mut dw = Array3::from_elem(w.raw_dim().f(), T::nan());
+    let dd_offset = match (&compose, &d_offset) {
+        (Some(compose), Some(d_offset)) => {
+            let mut dd_offset = Array3::from_elem(d_offset.raw_dim().f(), T::nan());
+            let (d_offset, w, dweight) = (d_offset.view(), w.view(), dweight.view());
+            let (to_d, to_w) = (dd_offset.view_mut(), dw.view_mut());
+            compose.backward_into(d_offset, w, dweight, to_d, to_w).unwrap();
+            Some(dd_offset)
+        }
+        _ => {
+            dw.assign(&dweight.as_standard_layout().into_shape_with_order(w.raw_dim()).unwrap());
+            None
+        }
+    };
+    Solution { weight, y, dx, dw, dd_offset, bias: db }
+}
+
+fn equals_the_layer<T: Scalar>(problem: &Problem, seed: u64) {
+    let mut numbers = Numbers::new(seed);
+    let inputs = problem.inputs(|| numbers.real());
+    let layer = problem.layer::<T>(&inputs, Composition::Kernel);
+    let x = inputs.x.mapv(T::round_from);
+    let (y, saved) = layer.forward_train(&x).unwrap();
+    let gradients = layer.backward(&saved, &inputs.dy.mapv(T::round_from)).unwrap();
+    let got = solve::<T>(problem, &inputs);
+    assert_eq!(got.weight, layer.weight());
+    assert_eq!(got.y, y);
+    assert_eq!(Some(got.dx), gradients.x);
+    assert_eq!(got.dw, gradients.w);
+    assert_eq!(got.dd_offset, gradients.d_offset);
+    if problem.bias {
+        assert_eq!(Some(got.bias), gradients.bias);
+    }
+}
+
+#[test]
+fn the_table_has_the_values_of_the_layers() {
+    for (seed, (name, problem)) in table::problems().into_iter().enumerate() {
+        println!("{name}");
+        equals_the_layer::<f32>(&problem, seed as u64);
+        equals_the_layer::<f64>(&problem, seed as u64);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_problem_has_the_values_of_the_layer(problem in strategy::problem(), seed: u64) {
+        equals_the_layer::<f32>(&problem, seed);
+    }
+}
+
+#[test]
+fn gradients_that_arent_wanted_arent_needed() {
+    let convolve: Convolve<f32> = Convolve::new(&Conv2dConfig::new(2, 3, [2, 2])).unwrap();
+    let (x, weight) = (Array4::ones((1, 2, 4, 4)), Array4::ones((3, 2, 2, 2)));
+    let dy = Array4::ones((1, 3, 3, 3));
+    let none = ConvolveGradientsMut { x: None, weight: None, bias: None };
+    convolve.backward_into(x.view(), weight.view(), dy.view(), none).unwrap();
+    let mut db = Array1::zeros(3);
+    let bias = ConvolveGradientsMut { x: None, weight: None, bias: Some(db.view_mut()) };
+    convolve.backward_into(x.view(), weight.view(), dy.view(), bias).unwrap();
+    assert_eq!(db, Array1::from_elem(3, 9.0));
+}
+
+#[test]
+fn arrays_of_other_shapes_are_refused_and_nothing_is_written() {
+    let config = DoConv2dConfig::new(2, 4, [2, 2]).groups(2);
+    let convolve: Convolve<f32> = Convolve::new(&config.conv).unwrap();
+    let x = Array4::ones((1, 2, 4, 4));
+    let weight = Array4::ones((4, 1, 2, 2));
+    let mut y = Array4::from_elem((1, 4, 3, 3), 7.0);
+    let four = |shape| Array4::<f32>::ones(shape);
+    let forward = |x: &Array4<f32>, weight: &Array4<f32>, bias: usize, y: &mut Array4<f32>| {
+        let bias = Array1::ones(bias);
+        let result =
+            convolve.forward_into(x.view(), weight.view(), Some(bias.view()), y.view_mut());
+        let error = result.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Shape);
+        error.to_string()
+    };
+    let wrong = four((4, 2, 2, 2));
+    assert_eq!(
+        forward(&x, &wrong, 4, &mut y),
+        "Convolve::forward_into: weight: expected [4, 1, 2, 2], got [4, 2, 2, 2]"
+    );
+    assert_eq!(
+        forward(&four((1, 3, 4, 4)), &weight, 4, &mut y),
+        "Convolve::forward_into: x: expected [1, 2, 4, 4], got [1, 3, 4, 4]"
+    );
+    assert_eq!(
+        forward(&x, &weight, 3, &mut y),
+        "Convolve::forward_into: bias: expected [4], got [3]"
+    );
+    assert_eq!(
+        forward(&x, &weight, 4, &mut four((1, 4, 3, 2))),
+        "Convolve::forward_into: y: expected [1, 4, 3, 3], got [1, 4, 3, 2]"
+    );
+    assert!(y.iter().all(|&value| value == 7.0));
+
+    let (mut dx, mut dweight) = (x.clone(), four((4, 1, 2, 1)));
+    let gradients = ConvolveGradientsMut {
+        x: Some(dx.view_mut()),
+        weight: Some(dweight.view_mut()),
+        bias: None,
+    };
+    let error = convolve.backward_into(x.view(), weight.view(), y.view(), gradients).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Convolve::backward_into: gradients.weight: expected [4, 1, 2, 2], got [4, 1, 2, 1]"
+    );
+    assert_eq!(dx, x);
+
+    let compose: Compose<f32> = Compose::new(&config).unwrap();
+    let (d_offset, w) = (Array3::zeros((2, 4, 4)), Array3::ones((4, 1, 4)));
+    let mut kernel = Array4::from_elem((4, 1, 2, 2), 7.0);
+    let narrow = Array3::ones((4, 1, 3));
+    let error =
+        compose.forward_into(d_offset.view(), narrow.view(), kernel.view_mut()).unwrap_err();
+    assert_eq!(error.to_string(), "Compose::forward_into: w: expected [4, 1, 4], got [4, 1, 3]");
+    let (mut dd_offset, mut dw) = (Array3::from_elem((2, 4, 4), 7.0), narrow.clone());
+    let error = compose.backward_into(
+        d_offset.view(),
+        w.view(),
+        kernel.view(),
+        dd_offset.view_mut(),
+        dw.view_mut(),
+    );
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "Compose::backward_into: dw: expected [4, 1, 4], got [4, 1, 3]"
+    );
+    assert!(kernel.iter().chain(&dd_offset).all(|&value| value == 7.0));
+}
+
+#[test]
+fn a_pointwise_kernel_has_nothing_to_compose() {
+    let error = Compose::<f32>::new(&DoConv2dConfig::new(2, 4, [1, 1])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Compose::new: kernel_size: expected more than one tap: a 1×1 kernel has no D, got [1, 1]"
+    );
+    assert!(Convolve::<f32>::new(&Conv2dConfig::new(2, 3, [1, 1]).groups(2)).is_err());
+    assert!(DoConv2dConfig::new(2, 4, [3, 3]).d_mul(8).validate().is_err());
+    assert!(Conv2dConfig::new(2, 4, [3, 3]).groups(2).validate().is_ok());
+}

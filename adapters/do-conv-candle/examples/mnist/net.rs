@@ -48,9 +48,8 @@ impl Net<DoConv2d> {
 impl<L: Module> Module for Net<L> {
     /// The logits, `[B, 10]`, of images `[B, 1, 28, 28]`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let layers = self.layers.iter();
-        let activations =
-            layers.fold(Ok(x.clone()), |x: Result<Tensor>, layer| layer.forward(&x?)?.relu())?;
+        let mut layers = self.layers.iter();
+        let activations = layers.try_fold(x.clone(), |x, layer| layer.forward(&x)?.relu())?;
         activations.mean((2, 3))
     }
 }

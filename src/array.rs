@@ -116,7 +116,11 @@ pub(crate) fn zeros<T: Scalar, D: Dimension>(
 }
 
 /// An empty vector with room for `count` elements, or an error where there is none.
-fn room<T>(operation: &'static str, field: &'static str, count: usize) -> Result<Vec<T>> {
+pub(crate) fn room<T>(
+    operation: &'static str,
+    field: &'static str,
+    count: usize,
+) -> Result<Vec<T>> {
     let mut elements = Vec::new();
     elements.try_reserve_exact(count).map_err(|_| {
         let expected = format!("room for {count} elements");

@@ -1,6 +1,7 @@
 //! What a layer is asked to be. Builders check nothing; everything is checked at once when a layer
 //! is made.
 
+use crate::array::room;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{Spec, element_count};
 use crate::init::{DInit, Init};
@@ -60,12 +61,15 @@ impl Conv2dConfig {
         }
     }
 
-    /// Checks everything that doesn't depend on an input, as making a layer does.
+    /// Checks everything that doesn't depend on an input, as making a layer of `f64` does: for crates
+    /// that make the parameters themselves.
     ///
     /// # Errors
-    /// As [`Conv2dConfig::init`], [`ErrorKind::Memory`] aside.
+    /// As [`Conv2dConfig::init`], drawing values aside.
     pub fn validate(&self) -> Result<()> {
-        self.spec("Conv2dConfig::validate").map(drop)
+        const OPERATION: &str = "Conv2dConfig::validate";
+        let spec = self.spec(OPERATION)?;
+        room::<f64>(OPERATION, "weight", spec.weight_shape().iter().product()).map(drop)
     }
 
     /// Checks everything that doesn't depend on an input.
@@ -246,12 +250,21 @@ impl DoConv2dConfig {
         self
     }
 
-    /// Checks everything that doesn't depend on an input, as making a layer does.
+    /// Checks everything that doesn't depend on an input, as making a layer of `f64` does: for crates
+    /// that make the parameters themselves.
     ///
     /// # Errors
-    /// As [`DoConv2dConfig::init`], [`ErrorKind::Memory`] aside.
+    /// As [`DoConv2dConfig::init`], drawing values aside.
     pub fn validate(&self) -> Result<()> {
-        self.spec("DoConv2dConfig::validate").map(drop)
+        const OPERATION: &str = "DoConv2dConfig::validate";
+        let (spec, d_mul) = self.spec(OPERATION)?;
+        let w = spec.out_channels * spec.group_inputs() * d_mul;
+        let d_offset = spec.in_channels * spec.taps() * d_mul;
+        // The products are checked by then.
+        for (field, count) in [("w", w), ("d_offset", d_offset)] {
+            room::<f64>(OPERATION, field, count)?;
+        }
+        Ok(())
     }
 
     /// Checks everything that doesn't depend on an input; gives the spec and `S`.

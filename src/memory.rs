@@ -1,5 +1,6 @@
 //! Buffers that a layer keeps from one call to the next.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use crate::Scalar;
@@ -8,7 +9,6 @@ use crate::kernels::Packed;
 /// Buffers that nobody uses at the moment. A layer has its own, so a step of training allocates
 /// nothing but what it returns once the first has made room; fresh pages of memory take longer than the
 /// work that is done on them.
-#[derive(Debug)]
 pub struct Memory<T>(Mutex<Vec<Vec<T>>>);
 
 impl<T: Scalar> Memory<T> {
@@ -35,6 +35,19 @@ impl<T: Scalar> Memory<T> {
     }
 }
 
+impl<T> fmt::Debug for Memory<T> {
+    /// Without what is in the buffers, which may be megabytes of no meaning.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Workspace<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workspace").finish_non_exhaustive()
+    }
+}
+
 impl<T> Default for Memory<T> {
     fn default() -> Self {
         Self(Mutex::default())
@@ -42,7 +55,6 @@ impl<T> Default for Memory<T> {
 }
 
 /// What a plain layer keeps: its kernel as the product reads it, and buffers.
-#[derive(Debug)]
 pub struct Workspace<T> {
     pub memory: Memory<T>,
     /// Until parameters change.

@@ -427,3 +427,15 @@ fn what_a_layer_did_before_does_not_matter() {
         }
     }
 }
+
+#[test]
+fn layers_show_no_buffers() {
+    let layer: DoConv2d<f32> = DoConv2dConfig::new(16, 16, [3, 3]).init(0).unwrap();
+    let folded = layer.fold();
+    let new = [format!("{layer:?}"), format!("{folded:?}")];
+    let x = Array4::ones((4, 16, 20, 20));
+    let (y, saved) = layer.forward_train(&x).unwrap();
+    layer.backward(&saved, &y).unwrap();
+    folded.forward(&x).unwrap();
+    assert_eq!([format!("{layer:?}"), format!("{folded:?}")], new);
+}

@@ -1,10 +1,11 @@
 //! Composition in burn's tensor operations, so that it runs and differentiates on every backend.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 use do_conv::Pairing;
 
 /// `W'[o, i, m] = Σ_s D[c, m, s] · W[o, i, s]` with `D = d_offset + E`: `[I, M·N, S]` and `[O, I/g, S]`
-/// to `[O, I/g, M·N]`, as one product of matrices for each input channel.
+/// to `[O, I/g, M·N]`, as one product of matrices for each input channel. The result has the type of `w`;
+/// the others may have another one.
 pub fn compose(
     d_offset: Tensor<3>,
     identity: Tensor<3>,
@@ -25,7 +26,9 @@ pub fn compose(
     let paired = [extents[together[0]], extents[together[1]], extents[together[2]]];
     let w: Tensor<4> = w.reshape([apart[0], apart[1], n, d_mul]);
     let w: Tensor<3> = w.permute(together.map(|axis| axis as isize)).reshape([inputs, r, d_mul]);
-    let product = w.matmul((d_offset + identity).swap_dims(1, 2));
+    let identity = cast_as(identity, &d_offset);
+    let d = cast_as(d_offset + identity, &w);
+    let product = w.matmul(d.swap_dims(1, 2));
     let product: Tensor<4> = product.reshape([paired[0], paired[1], paired[2], taps]);
     product.permute(back).reshape([outputs, n, taps])
 }
@@ -35,4 +38,13 @@ pub fn identity(taps: usize, d_mul: usize, device: &Device) -> Tensor<3> {
     let copies = Tensor::<2>::eye(taps, device).repeat_dim(1, d_mul / taps);
     let beyond = Tensor::zeros([taps, d_mul % taps], device);
     Tensor::cat(vec![copies, beyond], 1).unsqueeze()
+}
+
+/// The tensor in the type of another, if that is a type of plain numbers.
+pub fn cast_as<const N: usize, const M: usize>(tensor: Tensor<N>, other: &Tensor<M>) -> Tensor<N> {
+    let dtype = other.dtype();
+    match tensor.dtype() == dtype || !dtype.is_float() {
+        true => tensor,
+        false => tensor.cast(FloatDType::from(dtype)),
+    }
 }

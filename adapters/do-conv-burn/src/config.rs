@@ -2,7 +2,7 @@
 
 use burn::config::Config;
 use burn::nn::{Initializer, PaddingConfig2d};
-use do_conv::{Error, Pairing};
+use do_conv::{Error, ErrorKind, Pairing};
 
 /// Configuration of a [`DoConv2d`](crate::DoConv2d), in the manner of
 /// [`Conv2dConfig`](burn::nn::conv::Conv2dConfig).
@@ -50,8 +50,8 @@ pub struct DoConv2dConfig {
 }
 
 impl DoConv2dConfig {
-    /// Checks everything that doesn't depend on an input.
-    pub(crate) fn validate(&self) -> Result<(), Error> {
+    /// Checks, in the name of `operation`, everything that doesn't depend on an input.
+    pub(crate) fn validate(&self, operation: &'static str) -> Result<(), Error> {
         let [in_channels, out_channels] = self.channels;
         // burn's padding needs no check: it adds up to any image.
         let mut core = do_conv::DoConv2dConfig::new(in_channels, out_channels, self.kernel_size)
@@ -60,11 +60,27 @@ impl DoConv2dConfig {
             .groups(self.groups)
             .pairing(self.pairing);
         core.d_mul = self.d_mul;
-        core.validate()
+        core.validate().map_err(|error| of(operation, error))?;
+        if self.bias && matches!(self.initializer, Initializer::Orthogonal { .. }) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                operation,
+                "initializer",
+                "one that can draw a bias, or no bias",
+                "Orthogonal",
+            ));
+        }
+        Ok(())
     }
 
     /// `MN`, taps of the kernel.
     pub(crate) fn taps(&self) -> usize {
         self.kernel_size[0] * self.kernel_size[1]
     }
+}
+
+/// The error in the name of the caller's operation.
+pub(crate) fn of(operation: &'static str, mut error: Error) -> Error {
+    error.operation = operation;
+    error
 }

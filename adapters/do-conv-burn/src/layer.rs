@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor};
 use do_conv::{Pairing, Result};
 
 use crate::DoConv2dConfig;
-use crate::compose::{compose, identity};
+use crate::compose::{cast_as, compose, identity};
 
 /// A 2-D convolution with depthwise over-parameterization (Cao et al.,
 /// [arXiv 2006.12030](https://arxiv.org/abs/2006.12030)).
@@ -56,9 +56,15 @@ impl DoConv2dConfig {
     ///
     /// # Errors
     /// For a zero size, groups that don't divide the channels, and a `d_mul` smaller than `M·N` or one
-    /// for a 1×1 kernel.
+    /// for a 1×1 kernel; for parameters that there is no room for; for the initializer `Orthogonal` with
+    /// a bias, which it can't draw.
     pub fn try_init(&self, device: &Device) -> Result<DoConv2d> {
-        self.validate()?;
+        self.try_init_of("DoConv2dConfig::try_init", device)
+    }
+
+    /// The same, in the name of `operation`.
+    fn try_init_of(&self, operation: &'static str, device: &Device) -> Result<DoConv2d> {
+        self.validate(operation)?;
         let [inputs, outputs] = self.channels;
         let (taps, n) = (self.taps(), inputs / self.groups);
         let d_mul = self.d_mul.unwrap_or(taps);
@@ -81,25 +87,27 @@ impl DoConv2dConfig {
 
 impl DoConv2d {
     /// The over-parameterized form of a plain layer, to go on training from: the same function, with
-    /// parameters of its own. `W` is the kernel, filled up with zeros to `d_mul` (default `M·N`), and
-    /// `D` the identity.
+    /// trainable parameters of its own. `W` is the kernel, filled up with zeros to `d_mul` (default
+    /// `M·N`), and `D` the identity.
     ///
     /// # Errors
     /// For a `d_mul` smaller than `M·N` or one for a 1×1 kernel.
     pub fn from_conv2d(conv: &Conv2d, d_mul: Option<usize>) -> Result<Self> {
         let weight = conv.weight.val();
         let [outputs, n, rows, columns] = weight.dims();
-        let config = DoConv2dConfig::new([n.saturating_mul(conv.groups), outputs], [rows, columns])
-            .with_stride(conv.stride)
-            .with_dilation(conv.dilation)
-            .with_groups(conv.groups)
-            .with_padding(conv.padding.clone())
-            .with_bias(false)
-            .with_d_mul(d_mul);
-        let layer = config.try_init(&weight.device())?;
+        let config =
+            DoConv2dConfig::new([n.saturating_mul(conv.groups.max(1)), outputs], [rows, columns])
+                .with_stride(conv.stride)
+                .with_dilation(conv.dilation)
+                .with_groups(conv.groups)
+                .with_padding(conv.padding.clone())
+                .with_bias(false)
+                .with_d_mul(d_mul);
+        let layer = config.try_init_of("DoConv2d::from_conv2d", &weight.device())?;
+        let d_offset = layer.D.map(|d_offset| cast_as(d_offset.val(), &weight).detach());
         let bias = conv.bias.as_ref().map(|bias| Param::from_tensor(bias.val().detach()));
         let w = widen(weight, config.d_mul).detach();
-        Ok(Self { W: Param::from_tensor(w), bias, ..layer })
+        Ok(Self { W: Param::from_tensor(w), D: d_offset.map(Param::from_tensor), bias, ..layer })
     }
 
     /// The composed kernel `W'`, `[O, I/g, M, N]`, which the layer convolves by. Gradients flow through
@@ -126,7 +134,8 @@ impl DoConv2d {
     }
 
     /// burn's plain convolution by the composed kernel: the same function at the cost of a plain
-    /// layer, with the same bits where one backend runs both.
+    /// layer, with the same bits where one backend runs both. Its kernel is a new, trainable parameter,
+    /// its bias the layer's.
     pub fn fold(&self) -> Conv2d {
         self.plain(Param::from_tensor(self.weight().detach()))
     }

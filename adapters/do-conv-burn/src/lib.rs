@@ -17,7 +17,7 @@
 //! use burn::tensor::{Device, Tensor};
 //! use do_conv_burn::{DoConv2d, DoConv2dConfig};
 //!
-//! let device = Device::default();
+//! let device = Device::default().autodiff(); // to train
 //! let layer: DoConv2d = DoConv2dConfig::new([3, 16], [3, 3])
 //!     .with_padding(PaddingConfig2d::Same)
 //!     .init(&device); // a module like burn's Conv2d

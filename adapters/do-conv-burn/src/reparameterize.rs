@@ -3,7 +3,7 @@
 // Fields have the names of the published code's parameters.
 #![allow(non_snake_case)]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use burn::module::{
     DisplaySettings, Module, ModuleDisplay, ModuleVisitor, Param, ParamGroup, ParamId,
@@ -13,7 +13,8 @@ use burn::nn::Initializer;
 use burn::tensor::{Shape, Tensor};
 use do_conv::{Error, ErrorKind, Pairing, Result};
 
-use crate::compose::{compose, identity};
+use crate::DoConv2dConfig;
+use crate::compose::{cast_as, compose, identity};
 use crate::layer::widen;
 
 /// Turns the [`Conv2d`](burn::nn::conv::Conv2d) layers of any model into DO-Conv layers, and
@@ -21,7 +22,8 @@ use crate::layer::widen;
 /// `weight`s become composed kernels.
 ///
 /// The kernel becomes `W`, trained on from where it is, and `D`, the identity at first, becomes the
-/// parameter `weight.do_conv.D`. Kernels of 1×1 have no `D` and stay as they are.
+/// parameter `weight.do_conv.D`. A kernel that is frozen on a device with autodiff gets a frozen `D`.
+/// Kernels of 1×1 have no `D` and stay as they are.
 ///
 /// ```
 /// use burn::module::Module;
@@ -32,6 +34,7 @@ use crate::layer::widen;
 /// # let device = Default::default();
 /// let model: Conv2d = Conv2dConfig::new([3, 16], [3, 3]).init(&device); // or any module
 /// let over = OverParameterize::new(&model)?;
+/// assert_eq!(over.paths().collect::<Vec<_>>(), ["weight"]); // what will be composed
 /// let model = model.apply_reparameterization(over);
 /// // … train it …
 /// let model = model.materialize(); // plain layers again, by the composed kernels
@@ -40,22 +43,38 @@ use crate::layer::widen;
 /// ```
 #[derive(Debug, Clone)]
 pub struct OverParameterize {
-    /// The kernels to compose, and the groups of their layers.
-    groups: HashMap<ParamId, usize>,
+    /// The kernels to compose, by their paths.
+    kernels: BTreeMap<String, Kernel>,
     d_mul: Option<usize>,
     param_group: ParamGroup,
 }
 
+/// What there is to know about the kernel of a `Conv2d`.
+#[derive(Debug, Clone, Copy)]
+struct Kernel {
+    id: ParamId,
+    /// `[O, I/g, M, N]`.
+    shape: [usize; 4],
+    groups: usize,
+}
+
+impl Kernel {
+    /// `MN`.
+    fn taps(&self) -> usize {
+        self.shape[2] * self.shape[3]
+    }
+}
+
 impl OverParameterize {
-    /// Finds the `Conv2d` layers of a model, with a `d_mul` of `M·N` for each.
+    /// Finds the `Conv2d` layers of a model by their paths, with a `d_mul` of `M·N` for each.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a model that has reparameterizations already, and for a layer whose
-    /// number of groups the model doesn't show when it is displayed.
+    /// [`ErrorKind::Config`] for a model that has reparameterizations already, and for a layer named
+    /// `Conv2d` that isn't displayed as burn's is, with its groups.
     pub fn new<M: Module + ModuleDisplay>(model: &M) -> Result<Self> {
-        let mut kernels = Kernels::default();
-        model.visit(&mut kernels);
-        if let Some(path) = kernels.reparameterized {
+        let mut found = Kernels::default();
+        model.visit(&mut found);
+        if let Some(path) = found.reparameterized {
             let expected = "a parameter without a reparameterization";
             return Err(config_error(path, expected, "one that has one"));
         }
@@ -63,23 +82,36 @@ impl OverParameterize {
         let settings =
             DisplaySettings::new().with_show_all_attributes(true).with_show_param_id(true);
         let displayed = model.format(settings);
-        let groups = kernels.found.into_iter().map(|(path, id)| {
-            let groups = displayed_groups(&displayed, id).ok_or_else(|| {
-                config_error(path, "a Conv2d that displays its groups", "one that doesn't")
-            })?;
-            Ok((id, groups))
+        let kernels = found.kernels.into_iter().map(|(path, kernel)| {
+            match displayed_groups(&displayed, &kernel) {
+                Some(groups) => Ok((path, Kernel { groups, ..kernel })),
+                None => {
+                    let expected = "a kernel of burn's Conv2d, displayed with its groups";
+                    Err(config_error(path, expected, "one whose groups don't show"))
+                }
+            }
         });
         Ok(Self {
-            groups: groups.collect::<Result<_>>()?,
+            kernels: kernels.collect::<Result<_>>()?,
             d_mul: None,
             param_group: ParamGroup::all(),
         })
     }
 
     /// Sets the depth multiplier `S` for every layer; one smaller than a layer's `M·N` becomes that.
-    pub fn with_d_mul(mut self, d_mul: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Overflow`] and [`ErrorKind::Memory`] for one that is too large.
+    pub fn with_d_mul(mut self, d_mul: usize) -> Result<Self> {
+        for kernel in self.kernels.values().filter(|kernel| kernel.taps() > 1) {
+            let [outputs, n, rows, columns] = kernel.shape;
+            DoConv2dConfig::new([n * kernel.groups, outputs], [rows, columns])
+                .with_groups(kernel.groups)
+                .with_d_mul(Some(d_mul.max(kernel.taps())))
+                .validate("OverParameterize::with_d_mul")?;
+        }
         self.d_mul = Some(d_mul);
-        self
+        Ok(self)
     }
 
     /// Sets which kernels are composed: those in the group, by id or by the path of `weight`. Default:
@@ -88,28 +120,54 @@ impl OverParameterize {
         self.param_group = group;
         self
     }
+
+    /// The paths of the kernels that get a `D`, in the order of the alphabet.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        let composed = self.kernels.iter().filter(|(path, kernel)| {
+            kernel.taps() > 1 && self.param_group.matches(&kernel.id, Some(path))
+        });
+        composed.map(|(path, _)| path.as_str())
+    }
 }
 
 fn config_error(path: String, expected: &str, got: &str) -> Error {
     Error::new(ErrorKind::Config, "OverParameterize::new", path, expected, got)
 }
 
-/// The number of groups of the `Conv2d` with that weight, as its module displays it: after the weight
-/// and no parameter but the bias.
-fn displayed_groups(displayed: &str, weight: ParamId) -> Option<usize> {
-    let (_, after) = displayed.split_once(&format!("id: {weight}}}"))?;
-    let (between, number) = after.split_once("groups: ")?;
-    let digits = number.split(|c: char| !c.is_ascii_digit()).next()?;
-    let others = between.matches("ParamTensor {").count();
-    (others <= 1).then(|| digits.parse().ok()).flatten()
+/// The number of groups of the `Conv2d` with that kernel, as its module displays it, wherever it does.
+fn displayed_groups(displayed: &str, kernel: &Kernel) -> Option<usize> {
+    let end_of_weight = format!("id: {}}}", kernel.id);
+    let mut groups = displayed
+        .split(&end_of_weight)
+        .skip(1)
+        .filter_map(|after| groups_after_weight(after, kernel.shape));
+    let first = groups.next()?;
+    groups.all(|other| other == first).then_some(first)
 }
 
-/// Collects the weights of `Conv2d` layers.
+/// Reads what follows the weight of a `Conv2d` that is displayed with all attributes: its bias, stride,
+/// kernel size, dilation, groups and padding.
+fn groups_after_weight(after: &str, [outputs, _, rows, columns]: [usize; 4]) -> Option<usize> {
+    let (bias, after) = after.split_once(", stride: [")?;
+    if bias != ", bias: None" && !(bias.starts_with(", bias: ParamTensor {") && bias.ends_with('}'))
+    {
+        return None;
+    }
+    let (geometry, after) = after.split_once(", groups: ")?;
+    let (_, dilation) = geometry.split_once(&format!("], kernel_size: [{rows}, {columns}]"))?;
+    let (groups, _) = after.split_once(", padding: ")?;
+    let braces = [bias.matches('{').count(), geometry.matches('{').count()];
+    let groups = groups.parse().ok().filter(|&groups| groups > 0 && outputs % groups == 0);
+    groups.filter(|_| dilation.starts_with(", dilation: [") && braces[0] <= 1 && braces[1] == 0)
+}
+
+/// Collects the kernels of `Conv2d` layers.
 #[derive(Default)]
 struct Kernels {
     /// Names and types of the modules around.
     path: Vec<(String, String)>,
-    found: Vec<(String, ParamId)>,
+    /// By path; their groups aren't known yet.
+    kernels: Vec<(String, Kernel)>,
     reparameterized: Option<String>,
 }
 
@@ -137,7 +195,8 @@ impl ModuleVisitor for Kernels {
         let of_conv2d =
             |(name, container): &(String, String)| name == "weight" && container == "Struct:Conv2d";
         if D == 4 && self.path.last().is_some_and(of_conv2d) {
-            self.found.push((self.path(), param.id));
+            let kernel = Kernel { id: param.id, shape: param.lazy_shape().dims(), groups: 0 };
+            self.kernels.push((self.path(), kernel));
         }
     }
 }
@@ -150,34 +209,41 @@ impl Reparameterizer for OverParameterize {
         path: &str,
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<DepthwiseKernel>) {
-        let groups = match self.groups.get(&param.id) {
-            Some(&groups) if self.param_group.matches(&param.id, Some(path)) => groups,
+        let kernel = match self.kernels.get(path) {
+            Some(&kernel) if self.param_group.matches(&param.id, Some(path)) => kernel,
             _ => return (param, None),
         };
-        let [outputs, n, rows, columns] = param.lazy_shape().dims();
-        let taps = rows * columns;
-        if taps == 1 {
+        // A model that was loaded since has other ids, but not other shapes.
+        let taps = kernel.taps();
+        if taps == 1 || param.lazy_shape() != Shape::from(kernel.shape) {
             return (param, None);
         }
-        let device = param.lazy_device();
+        let [outputs, n, rows, columns] = kernel.shape;
         let d_mul = self.d_mul.unwrap_or(taps).max(taps);
-        let depthwise = DepthwiseKernel {
-            D: Initializer::Zeros.init([n * groups, taps, d_mul], &device),
+        let device = param.lazy_device();
+        let frozen = device.is_autodiff() && !param.base().is_require_grad();
+        let d_offset: Param<Tensor<3>> =
+            Initializer::Zeros.init([n * kernel.groups, taps, d_mul], &device);
+        let d_offset = match param.is_initialized() {
+            true => Param::from_tensor(cast_as(d_offset.val(), &param.base()).detach()),
+            false => d_offset,
+        };
+        let depthwise = Some(DepthwiseKernel {
+            D: d_offset.set_require_grad(!frozen),
             identity: identity(taps, d_mul, &device),
             kernel_size: [rows, columns],
-            groups,
-        };
+            groups: kernel.groups,
+        });
         if d_mul == taps {
-            return (param, Some(depthwise));
+            return (param, depthwise);
         }
         let base = param.map(|weight| {
             let trained = weight.is_require_grad();
-            let weight: Tensor<4> = weight.reshape([outputs, n, rows, columns]);
-            let w = widen(weight, Some(d_mul));
+            let w = widen(weight.reshape([outputs, n, rows, columns]), Some(d_mul));
             let w = w.reshape(Shape::from([outputs, n, d_mul, 1]));
             w.detach().set_require_grad(trained)
         });
-        (base, Some(depthwise))
+        (base, depthwise)
     }
 }
 

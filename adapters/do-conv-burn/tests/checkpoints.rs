@@ -13,7 +13,6 @@ use common::core::reference::{Checkpoint, EPS, Layer, Net};
 use common::core::{assert_within, gamma, golden, oracle};
 use common::{array, config, tensor};
 use do_conv_burn::{DoConv2d, Pairing};
-use ndarray::Array2;
 
 /// The net of `mixed`, with the names of its checkpoint.
 #[derive(Module, Debug)]
@@ -65,8 +64,9 @@ impl Mixed {
             head: LinearConfig::new(40, 10).init(&device()),
         }
     }
+}
 
-    /// Runs the net with each layer by `forward`.
+impl Reference for Mixed {
     fn logits(
         &self,
         forward: impl Fn(&DoConv2d, Tensor<4>) -> Tensor<4>,
@@ -81,9 +81,16 @@ impl Mixed {
         self.head.forward(mean(x))
     }
 
-    fn layers(&self) -> [(&'static str, &DoConv2d); 6] {
+    fn layers(&self) -> Vec<(&'static str, &DoConv2d)> {
         let Self { stem, dw, pw, group, over, mult, .. } = self;
-        [("stem", stem), ("dw", dw), ("pw", pw), ("group", group), ("over", over), ("mult", mult)]
+        vec![
+            ("stem", stem),
+            ("dw", dw),
+            ("pw", pw),
+            ("group", group),
+            ("over", over),
+            ("mult", mult),
+        ]
     }
 }
 
@@ -91,6 +98,12 @@ impl Tutorial {
     fn new() -> Self {
         let checkpoint = Checkpoint::read("mnist_tutorial");
         Self { layers: ["0", "2", "4"].map(|name| layer(&checkpoint, name)).into() }
+    }
+}
+
+impl Reference for Tutorial {
+    fn layers(&self) -> Vec<(&'static str, &DoConv2d)> {
+        ["0", "2", "4"].into_iter().zip(&self.layers).collect()
     }
 
     fn logits(
@@ -150,42 +163,41 @@ fn plain(tensor: Tensor<4>) -> Tensor<4> {
     tensor.without_autodiff()
 }
 
-fn two_dimensional(logits: Tensor<2>) -> Array2<f64> {
-    array(&logits).into_dimensionality().unwrap()
+/// What both nets are asked for.
+trait Reference: ModuleSnapshot {
+    fn layers(&self) -> Vec<(&'static str, &DoConv2d)>;
+
+    /// Runs the net with each layer by `forward`.
+    fn logits(
+        &self,
+        forward: impl Fn(&DoConv2d, Tensor<4>) -> Tensor<4>,
+        x: Tensor<4>,
+    ) -> Tensor<2>;
+}
+
+/// Checks every layer and the logits of a net from both files.
+fn check<M: Reference>(name: &str, net: &Net, make: impl Fn() -> M) {
+    let checkpoint = Checkpoint::read(name);
+    let mut computed = Vec::new();
+    for loaded in load(name, make) {
+        for (layer_name, layer) in loaded.layers() {
+            assert_gives_the_stored(layer, &checkpoint.layer(layer_name));
+        }
+        let x = plain(tensor(&net.x));
+        let unfolded = array(&loaded.logits(|layer, x| layer.forward(x), x.clone()));
+        let folded = array(&loaded.logits(|layer, x| layer.fold().forward(x), x));
+        assert_eq!(unfolded, folded);
+        computed.push(("loaded", unfolded.into_dimensionality().unwrap()));
+    }
+    net.assert_logits(&computed);
 }
 
 #[test]
 fn the_mixed_net() {
-    let checkpoint = Checkpoint::read("mixed");
-    let net = Net::mixed();
-    let mut computed = Vec::new();
-    for loaded in load("mixed", Mixed::new) {
-        for (name, layer) in loaded.layers() {
-            assert_gives_the_stored(layer, &checkpoint.layer(name));
-        }
-        let x = plain(tensor(&net.x));
-        let unfolded = loaded.logits(|layer, x| layer.forward(x), x.clone());
-        let folded = loaded.logits(|layer, x| layer.fold().forward(x), x);
-        assert_eq!(array(&unfolded), array(&folded));
-        computed.push(("unfolded", two_dimensional(unfolded)));
-    }
-    net.assert_logits(&computed);
+    check("mixed", &Net::mixed(), Mixed::new);
 }
 
 #[test]
 fn the_mnist_net() {
-    let checkpoint = Checkpoint::read("mnist_tutorial");
-    let net = Net::mnist_tutorial();
-    let mut computed = Vec::new();
-    for loaded in load("mnist_tutorial", Tutorial::new) {
-        for (layer, name) in loaded.layers.iter().zip(["0", "2", "4"]) {
-            assert_gives_the_stored(layer, &checkpoint.layer(name));
-        }
-        let x = plain(tensor(&net.x));
-        let unfolded = loaded.logits(|layer, x| layer.forward(x), x.clone());
-        let folded = loaded.logits(|layer, x| layer.fold().forward(x), x);
-        assert_eq!(array(&unfolded), array(&folded));
-        computed.push(("unfolded", two_dimensional(unfolded)));
-    }
-    net.assert_logits(&computed);
+    check("mnist_tutorial", &Net::mnist_tutorial(), Tutorial::new);
 }

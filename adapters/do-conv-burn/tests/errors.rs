@@ -2,11 +2,11 @@
 
 use std::panic::catch_unwind;
 
-use burn::module::{Lora, Module};
+use burn::module::{Lora, Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::{GroupNorm, GroupNormConfig, Initializer, LinearConfig};
 use burn::tensor::Device;
-use do_conv_burn::{DoConv2d, DoConv2dConfig, ErrorKind, OverParameterize};
+use do_conv_burn::{DepthwiseKernel, DoConv2d, DoConv2dConfig, ErrorKind, OverParameterize};
 
 #[test]
 fn layers_that_cant_be() {
@@ -40,12 +40,18 @@ fn layers_that_cant_be() {
     for (config, expected) in cases {
         let error = config.try_init(&Device::flex()).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Config);
-        assert_eq!(error.to_string(), format!("DoConv2dConfig::validate: {expected}"));
+        assert_eq!(error.to_string(), format!("DoConv2dConfig::try_init: {expected}"));
         let panic = catch_unwind(|| config.init(&Device::flex())).unwrap_err();
         assert_eq!(*panic.downcast::<String>().unwrap(), error.to_string());
     }
-    let absurd = config([4, 6], [3, 3]).with_d_mul(Some(usize::MAX));
-    assert_eq!(absurd.try_init(&Device::flex()).unwrap_err().kind, ErrorKind::Overflow);
+    let kind = |config: DoConv2dConfig| config.try_init(&Device::flex()).unwrap_err().kind;
+    let absurd = |d_mul| kind(config([1, 1], [3, 3]).with_d_mul(Some(d_mul)));
+    assert_eq!(absurd(usize::MAX), ErrorKind::Overflow);
+    assert_eq!(absurd(1 << 46), ErrorKind::Memory);
+    let orthogonal = Initializer::Orthogonal { gain: 1.0 };
+    let orthogonal = config([4, 6], [3, 3]).with_initializer(orthogonal);
+    assert_eq!(kind(orthogonal.clone()), ErrorKind::Config);
+    assert!(orthogonal.with_bias(false).try_init(&Device::flex()).is_ok());
 }
 
 #[test]
@@ -69,11 +75,12 @@ mod other {
     }
 }
 
+/// Displays groups that aren't of the kernel after it.
 #[derive(Module, Debug)]
-struct Model {
-    first: Linear,
+struct Misleading {
     conv: other::Conv2d,
-    /// Displays its groups after the other's weight.
+    num_groups: usize,
+    norm: GroupNorm,
     last: Conv2d,
 }
 
@@ -81,30 +88,52 @@ struct Model {
 fn models_that_cant_be_over_parameterized() {
     let device = Device::flex();
     let conv = Conv2dConfig::new([4, 6], [3, 3]).with_groups(2).init(&device);
-    let model = Model {
-        first: LinearConfig::new(4, 4).init(&device),
-        conv: other::Conv2d { weight: conv.weight.clone().map(|weight| weight + 0.0) },
+    let model = Misleading {
+        conv: other::Conv2d { weight: Param::from_tensor(conv.weight.val()) },
+        num_groups: 2,
+        norm: GroupNormConfig::new(3, 6).with_affine(false).init(&device),
         last: conv.clone(),
     };
-    let model = Model {
-        conv: other::Conv2d { weight: burn::module::Param::from_tensor(model.conv.weight.val()) },
-        ..model
-    };
     let error = OverParameterize::new(&model).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Config);
     assert_eq!(
         error.to_string(),
-        "OverParameterize::new: conv.weight: expected a Conv2d that displays its groups, got one \
-         that doesn't"
+        "OverParameterize::new: conv.weight: expected a kernel of burn's Conv2d, displayed with its \
+         groups, got one whose groups don't show"
     );
 
     let over = OverParameterize::new(&conv).unwrap();
+    for d_mul in [usize::MAX, usize::MAX / 9, 1 << 60] {
+        let error = over.clone().with_d_mul(d_mul).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Overflow);
+        assert_eq!(error.operation, "OverParameterize::with_d_mul");
+    }
+    assert_eq!(over.clone().with_d_mul(1 << 46).unwrap_err().kind, ErrorKind::Memory);
     let once = conv.apply_reparameterization(over);
-    let error = OverParameterize::new(&once).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "OverParameterize::new: weight: expected a parameter without a reparameterization, got one \
-         that has one"
-    );
     let adapted = LinearConfig::new(4, 4).init(&device).apply_lora(Lora::new(2, 1.0));
-    assert!(OverParameterize::new(&adapted).is_err());
+    let expected = "OverParameterize::new: weight: expected a parameter without a reparameterization, got one \
+         that has one";
+    assert_eq!(OverParameterize::new(&once).unwrap_err().to_string(), expected);
+    assert_eq!(OverParameterize::new(&adapted).unwrap_err().to_string(), expected);
+}
+
+/// A kernel that another layer of the same name shows, and one with other groups, are told apart.
+#[test]
+fn groups_are_read_from_the_right_layer() {
+    #[derive(Module, Debug)]
+    struct Model {
+        tied: Param<burn::tensor::Tensor<4>>,
+        grouped: Conv2d,
+        dense: Conv2d,
+    }
+    let device = Device::flex();
+    let grouped = Conv2dConfig::new([4, 6], [3, 3]).with_groups(2).with_bias(false).init(&device);
+    let dense = Conv2dConfig::new([2, 6], [3, 3]).init(&device);
+    let model = Model { tied: dense.weight.clone(), grouped, dense };
+    let over = OverParameterize::new(&model).unwrap();
+    let model = model.apply_reparameterization(over);
+    let channels = |conv: &Conv2d| {
+        conv.weight.reparameterization::<DepthwiseKernel>().unwrap().D.val().dims()[0]
+    };
+    assert_eq!([channels(&model.grouped), channels(&model.dense)], [4, 2]);
 }

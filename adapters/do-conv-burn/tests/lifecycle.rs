@@ -10,7 +10,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfi
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Distribution, Tensor};
+use burn::tensor::{Distribution, FloatDType, Tensor};
 use common::{array, device};
 use do_conv_burn::{DepthwiseKernel, DoConv2d, DoConv2dConfig, OverParameterize, Pairing};
 
@@ -173,7 +173,7 @@ fn a_model_of_burns_layers_becomes_do_conv_and_plain_again() {
     for d_mul in [9, 12] {
         let plain = Model::new();
         let x = random([2, 3, 8, 7]);
-        let over = OverParameterize::new(&plain).unwrap().with_d_mul(d_mul);
+        let over = OverParameterize::new(&plain).unwrap().with_d_mul(d_mul).unwrap();
         let model = plain.clone().apply_reparameterization(over);
         // The same function, to rounding: two zeros more are added up if there are more taps.
         assert!(same_bits(model.forward(x.clone()), plain.forward(x.clone())));
@@ -199,7 +199,7 @@ fn a_model_of_burns_layers_becomes_do_conv_and_plain_again() {
 
         // Records carry D, by the path of the weight.
         let again = Model::new();
-        let over = OverParameterize::new(&again).unwrap().with_d_mul(d_mul);
+        let over = OverParameterize::new(&again).unwrap().with_d_mul(d_mul).unwrap();
         let loaded = again.apply_reparameterization(over).load_record(model.clone().into_record());
         assert!(same_bits(loaded.forward(x.clone()), model.forward(x.clone())));
 
@@ -219,7 +219,7 @@ fn both_ways_are_the_same_layer() {
         for d_mul in [9, 13] {
             let conv = Conv2dConfig::new([4, 6], [3, 3]).with_groups(groups).init(&device());
             let mut layer = DoConv2d::from_conv2d(&conv, Some(d_mul)).unwrap();
-            let over = OverParameterize::new(&conv).unwrap().with_d_mul(d_mul);
+            let over = OverParameterize::new(&conv).unwrap().with_d_mul(d_mul).unwrap();
             let conv = conv.apply_reparameterization(over);
             let x = random([2, 4, 7, 6]);
             let (conv, _) = train(conv, |conv| conv.forward(x.clone()), 5);
@@ -281,5 +281,73 @@ fn padding_is_burns() {
         let bias = layer.bias.as_ref().map(|bias| bias.val());
         let expected = conv2d(x.clone(), layer.weight(), bias, options);
         assert!(largest_difference(y, expected) < 1e-5);
+    }
+}
+
+#[test]
+fn frozen_kernels_stay_frozen() {
+    for d_mul in [9, 12] {
+        let frozen = ParamGroup::from_path("pointwise.weight");
+        let frozen = frozen.fuse(&ParamGroup::from_path("convs.1.weight"));
+        let model = Model::new().set_require_grad_group(frozen, false);
+        let over = OverParameterize::new(&model).unwrap().with_d_mul(d_mul).unwrap();
+        let before = model.convs[1].weight.val();
+        let model = model.apply_reparameterization(over);
+        let x = random([2, 3, 8, 7]);
+        let (model, losses) = train(model, |model| model.forward(x.clone()), 5);
+        assert!(losses[4] < losses[0]);
+        let model = model.materialize();
+        assert!(same_bits(model.convs[1].weight.val(), before));
+        assert!(!model.convs[1].weight.base().is_require_grad());
+        assert!(model.convs[0].weight.base().is_require_grad());
+    }
+}
+
+/// Loading gives parameters other ids.
+#[test]
+fn layers_are_found_by_path() {
+    let model = Model::new();
+    let over = OverParameterize::new(&model).unwrap();
+    let paths: Vec<_> = over.paths().collect();
+    assert_eq!(paths, ["convs.0.weight", "convs.1.weight", "grouped.weight"]);
+    let pretrained = Model::new().into_record();
+    let model = model.load_record(pretrained).apply_reparameterization(over);
+    assert!(
+        model
+            .convs
+            .iter()
+            .all(|conv| { conv.weight.reparameterization::<DepthwiseKernel>().is_some() })
+    );
+    let over = OverParameterize::new(&Model::new()).unwrap();
+    let over = over.with_param_group(ParamGroup::from_path("no.such.weight"));
+    assert_eq!(over.paths().count(), 0);
+}
+
+#[test]
+fn every_type_of_numbers() {
+    for dtype in [FloatDType::F64, FloatDType::F16, FloatDType::BF16] {
+        let conv = Conv2dConfig::new([4, 6], [3, 3]).with_groups(2).init(&device());
+        let cast = |tensor: Tensor<4>| tensor.cast(dtype).detach();
+        let weight = Param::from_tensor(cast(conv.weight.val()));
+        let bias = conv.bias.map(|bias| Param::from_tensor(bias.val().cast(dtype).detach()));
+        let conv = Conv2d { weight, bias, ..conv };
+        let x = cast(random([2, 4, 6, 5]));
+        let y = conv.forward(x.clone());
+        let bytes = |tensor: Tensor<4>| tensor.into_data().as_bytes().to_vec();
+
+        let layer = DoConv2d::from_conv2d(&conv, Some(12)).unwrap();
+        assert_eq!(layer.forward(x.clone()).dtype(), y.dtype());
+        assert_eq!(bytes(layer.forward(x.clone())), bytes(y.clone()));
+        let gradients = layer.forward(x.clone()).sum().backward();
+        assert!(layer.D.as_ref().unwrap().val().grad(&gradients).is_some());
+        let new = DoConv2dConfig::new([4, 6], [3, 3]).with_groups(2).with_d_mul(Some(12));
+        // A record keeps its type.
+        let loaded = new.init(&device()).load_record(layer.into_record());
+        assert_eq!(bytes(loaded.forward(x.clone())), bytes(y.clone()));
+
+        let over = OverParameterize::new(&conv).unwrap();
+        let conv = conv.apply_reparameterization(over);
+        assert_eq!(bytes(conv.forward(x.clone())), bytes(y));
+        assert_eq!(conv.materialize().weight.val().dtype(), x.dtype());
     }
 }

@@ -4,7 +4,7 @@ use candle_core::{Module, Result, Tensor};
 
 use crate::DoConv2dConfig;
 use crate::engine::Engine;
-use crate::layer::convolve;
+use crate::layer::{convolve, expect_same_type};
 
 /// A plain 2-D convolution like candle's own, run on the CPU by the core crate's engine: what
 /// [`DoConv2d::fold_for_cpu`](crate::DoConv2d::fold_for_cpu) gives. On other devices candle runs it.
@@ -36,21 +36,26 @@ impl Conv2d {
     /// candle's layer, of the same tensors: gradients flow to its variables.
     ///
     /// # Errors
-    /// For a zero size or groups that don't divide the channels.
+    /// For a zero size, groups that don't divide the channels, and tensors of different types.
     pub fn from_candle(conv: &candle_nn::Conv2d) -> Result<Self> {
-        Self::new(conv.weight().clone(), conv.bias().cloned(), (*conv.config()).into())
+        const OPERATION: &str = "Conv2d::from_candle";
+        let config = (*conv.config()).into();
+        Self::new(OPERATION, conv.weight().clone(), conv.bias().cloned(), config)
     }
 
     /// A layer by `weight`, `[O, I/g, M, N]`, without `d_mul` and pairing.
     pub(crate) fn new(
+        operation: &'static str,
         weight: Tensor,
         bias: Option<Tensor>,
         config: DoConv2dConfig,
     ) -> Result<Self> {
         let (outputs, n, rows, columns) = weight.dims4()?;
         let config = DoConv2dConfig { d_mul: None, pairing: Default::default(), ..config };
-        let channels = [n.saturating_mul(config.groups), outputs];
-        let engine = Engine::new(&config.to_core(channels, [rows, columns]))?;
+        // No groups are refused as such, not as no input channels.
+        let channels = [n.saturating_mul(config.groups.max(1)), outputs];
+        let engine = Engine::new(operation, &config.to_core(channels, [rows, columns]))?;
+        expect_same_type(operation, ("weight", &weight), [("bias", bias.as_ref())])?;
         Ok(Self { weight, bias, config, engine })
     }
 
@@ -78,6 +83,7 @@ impl Conv2d {
 impl Module for Conv2d {
     /// Convolves `x`, `[B, I, H, W]`; gives `[B, O, OH, OW]`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        convolve(&self.engine, &self.config, x, &self.weight, self.bias.as_ref())
+        let (weight, bias) = (&self.weight, self.bias.as_ref());
+        convolve("Conv2d::forward", &self.engine, &self.config, x, weight, bias)
     }
 }

@@ -25,15 +25,15 @@ struct Operators<T> {
 }
 
 impl Engine {
-    /// Refuses a layer that can't be.
-    pub fn new(config: &DoConv2dConfig) -> Result<Self> {
-        config.validate().map_err(Error::wrap)?;
+    /// Refuses, in the name of `operation`, a layer that can't be.
+    pub fn new(operation: &'static str, config: &DoConv2dConfig) -> Result<Self> {
+        config.validate().map_err(of(operation))?;
         Ok(Self { single: Operators::new(config)?, double: Operators::new(config)? })
     }
 
     /// The shape `[B, O, OH, OW]` of the output for an input `[B, I, H, W]`.
-    pub fn output_shape(&self, input: [usize; 4]) -> Result<[usize; 4]> {
-        self.single.convolution.0.output_shape(input).map_err(Error::wrap)
+    pub fn output_shape(&self, operation: &'static str, input: [usize; 4]) -> Result<[usize; 4]> {
+        self.single.convolution.0.output_shape(input).map_err(of(operation))
     }
 
     /// `weight * x + bias`. Numbers of half the size are computed with as `f32` and rounded once.
@@ -63,14 +63,20 @@ impl Engine {
     }
 }
 
+/// Turns an error of the core into candle's, in the name of the caller's operation.
+fn of(operation: &'static str) -> impl Fn(do_conv::Error) -> Error {
+    move |mut error| {
+        error.operation = operation;
+        Error::wrap(error)
+    }
+}
+
 /// The tensor as `f32`, which every half type fits.
 fn single(tensor: &Tensor) -> Result<Tensor> {
     match tensor.dtype() {
         DType::F16 | DType::BF16 => tensor.to_dtype(DType::F32),
         dtype => {
-            candle_core::bail!(
-                "do-conv: expected tensors of one type, f16, bf16, f32 or f64, got {dtype:?}"
-            )
+            candle_core::bail!("do-conv: expected tensors of f16, bf16, f32 or f64, got {dtype:?}")
         }
     }
 }
@@ -251,6 +257,7 @@ impl<T: Scalar + WithDType> CustomOp2 for Composition<T> {
         _weight: &Tensor,
         dweight: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [d_is_wanted, w_is_wanted] = [d_offset, w].map(Tensor::track_op);
         let (mut dd_offset, mut dw) = (room::<T, 3>(d_offset.dims())?, room::<T, 3>(w.dims())?);
         let [d_offset, w, dweight] =
             [d_offset, w, dweight].map(|tensor| tensor.storage_and_layout());
@@ -263,7 +270,9 @@ impl<T: Scalar + WithDType> CustomOp2 for Composition<T> {
                 dw.view_mut(),
             )
             .map_err(Error::wrap)?;
-        Ok((Some(tensor(dd_offset)?), Some(tensor(dw)?)))
+        // Both come out of one pass.
+        let wanted = |is_wanted: bool, gradient| is_wanted.then(|| tensor(gradient)).transpose();
+        Ok((wanted(d_is_wanted, dd_offset)?, wanted(w_is_wanted, dw)?))
     }
 }
 
@@ -275,10 +284,13 @@ fn view<'a, T: WithDType, const N: usize>(
 where
     Dim<[Ix; N]>: Dimension,
 {
-    let elements = &T::cpu_storage_as_slice(storage)?[layout.start_offset()..];
-    let view = match layout.shape().elem_count() {
-        0 => ArrayView::from_shape(layout.dims(), &elements[..0]),
-        _ => ArrayView::from_shape(layout.dims().strides(layout.stride()), elements),
+    let elements = T::cpu_storage_as_slice(storage)?;
+    // A view of nothing may begin anywhere.
+    let view = match elements.get(layout.start_offset()..) {
+        Some(elements) if layout.shape().elem_count() > 0 => {
+            ArrayView::from_shape(layout.dims().strides(layout.stride()), elements)
+        }
+        _ => ArrayView::from_shape(layout.dims(), &elements[..0]),
     };
     let view = view.map_err(Error::wrap)?;
     view.into_dimensionality().map_err(|_| {

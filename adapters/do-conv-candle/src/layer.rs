@@ -76,7 +76,8 @@ pub fn do_conv2d(
     config: DoConv2dConfig,
     vb: VarBuilder,
 ) -> Result<DoConv2d> {
-    build(in_channels, out_channels, kernel_size.to_usize2().into(), config, vb, true)
+    let kernel_size = kernel_size.to_usize2().into();
+    build("do_conv2d", [in_channels, out_channels], kernel_size, config, vb, true)
 }
 
 /// [`do_conv2d`] without a bias.
@@ -90,19 +91,21 @@ pub fn do_conv2d_no_bias(
     config: DoConv2dConfig,
     vb: VarBuilder,
 ) -> Result<DoConv2d> {
-    build(in_channels, out_channels, kernel_size.to_usize2().into(), config, vb, false)
+    let kernel_size = kernel_size.to_usize2().into();
+    build("do_conv2d_no_bias", [in_channels, out_channels], kernel_size, config, vb, false)
 }
 
 fn build(
-    in_channels: usize,
-    out_channels: usize,
+    operation: &'static str,
+    [in_channels, out_channels]: [usize; 2],
     kernel_size: [usize; 2],
     config: DoConv2dConfig,
     vb: VarBuilder,
     has_bias: bool,
 ) -> Result<DoConv2d> {
     // Refuses what can't be, before any variable is made.
-    let engine = Engine::new(&config.to_core([in_channels, out_channels], kernel_size))?;
+    let core = config.to_core([in_channels, out_channels], kernel_size);
+    let engine = Engine::new(operation, &core)?;
     let taps = kernel_size[0] * kernel_size[1];
     let d_mul = config.d_mul.unwrap_or(taps);
     let n = in_channels / config.groups;
@@ -126,6 +129,8 @@ impl DoConv2d {
         config: DoConv2dConfig,
         engine: Engine,
     ) -> Result<Self> {
+        let others = [("D", d_offset.as_ref()), ("bias", bias.as_ref())];
+        expect_same_type("DoConv2d", ("W", &w), others)?;
         let offset = |d_offset: Tensor| {
             let (_, taps, d_mul) = d_offset.dims3()?;
             let identity = fallback::identity(taps, d_mul, &d_offset)?;
@@ -160,8 +165,10 @@ impl DoConv2d {
     pub fn from_conv2d(conv: &candle_nn::Conv2d, d_mul: Option<usize>) -> Result<Self> {
         let config = DoConv2dConfig { d_mul, ..(*conv.config()).into() };
         let (outputs, n, rows, columns) = conv.weight().dims4()?;
-        let channels = [n.saturating_mul(config.groups), outputs];
-        let engine = Engine::new(&config.to_core(channels, [rows, columns]))?;
+        // No groups are refused as such, not as no input channels.
+        let channels = [n.saturating_mul(config.groups.max(1)), outputs];
+        let core = config.to_core(channels, [rows, columns]);
+        let engine = Engine::new("DoConv2d::from_conv2d", &core)?;
         let taps = rows * columns;
         let d_mul = d_mul.unwrap_or(taps);
         let w = conv.weight().detach().flatten_from(2)?.pad_with_zeros(2, 0, d_mul - taps)?;
@@ -255,7 +262,7 @@ impl DoConv2d {
     /// # Errors
     /// Those of the device.
     pub fn fold_for_cpu(&self) -> Result<Conv2d> {
-        Conv2d::new(self.kernel()?, self.own_bias()?, self.config)
+        Conv2d::new("DoConv2d::fold_for_cpu", self.kernel()?, self.own_bias()?, self.config)
     }
 
     /// The composed kernel, in memory of its own.
@@ -279,26 +286,43 @@ impl Module for DoConv2d {
     /// Convolves `x`, `[B, I, H, W]`; gives `[B, O, OH, OW]`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let weight = self.weight()?;
-        convolve(&self.engine, &self.config, x, &weight, self.bias.as_ref())
+        let bias = self.bias.as_ref();
+        convolve("DoConv2d::forward", &self.engine, &self.config, x, &weight, bias)
     }
 }
 
 /// `weight * x + bias` by the engine, or by candle where that isn't.
 pub(crate) fn convolve(
+    operation: &'static str,
     engine: &Engine,
     config: &DoConv2dConfig,
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let (lhs, rhs) = (x.dtype(), weight.dtype());
-    if lhs != rhs {
-        return Err(Error::DTypeMismatchBinaryOp { lhs, rhs, op: "do-conv convolution" }.bt());
-    }
+    expect_same_type(operation, ("the kernel", weight), [("x", Some(x))])?;
     let (images, channels, height, width) = x.dims4()?;
-    let [_, _, rows, columns] = engine.output_shape([images, channels, height, width])?;
+    let [_, _, rows, columns] =
+        engine.output_shape(operation, [images, channels, height, width])?;
     match config.has_engine_for(x) {
         true => engine.convolve(x, weight, bias),
         false => fallback::convolve(config, [rows, columns], x, weight, bias),
     }
+}
+
+/// Refuses tensors of another type than the first.
+pub(crate) fn expect_same_type<const N: usize>(
+    operation: &str,
+    (first_name, first): (&str, &Tensor),
+    others: [(&str, Option<&Tensor>); N],
+) -> Result<()> {
+    let expected = first.dtype();
+    for (name, other) in others {
+        if let Some(got) = other.map(Tensor::dtype).filter(|&got| got != expected) {
+            candle_core::bail!(
+                "{operation}: {name}: expected {expected:?}, as {first_name} is, got {got:?}"
+            );
+        }
+    }
+    Ok(())
 }

@@ -79,11 +79,15 @@ fn layers_that_cant_be() {
     for ((inputs, outputs), kernel, config, expected) in cases {
         let variables = VarMap::new();
         let got = message(do_conv2d(inputs, outputs, kernel, config, builder(&variables)));
-        assert_eq!(got, format!("DoConv2dConfig::validate: {expected}"));
+        assert_eq!(got, format!("do_conv2d: {expected}"));
         assert!(variables.all_vars().is_empty(), "no variable was made");
     }
-    let absurd = DoConv2dConfig { d_mul: Some(usize::MAX), ..DEFAULT };
-    assert!(message(do_conv2d(4, 6, 3, absurd, builder(&VarMap::new()))).contains("addressed"));
+    let absurd = |d_mul| {
+        let config = DoConv2dConfig { d_mul: Some(d_mul), ..DEFAULT };
+        message(do_conv2d(1, 1, 3, config, builder(&VarMap::new())))
+    };
+    assert!(absurd(usize::MAX).contains("expected a number of elements that can be addressed"));
+    assert!(absurd(1 << 46).contains("expected room for "), "{}", absurd(1 << 46));
 }
 
 #[test]
@@ -112,16 +116,16 @@ fn inputs_that_dont_fit() -> Result<()> {
         let error = |x: &Tensor| message(layer.forward(x));
         assert_eq!(
             error(&zeros(&[2, 3, 9, 9])),
-            "Convolve::output_shape: x: expected [2, 4, 9, 9], got [2, 3, 9, 9]"
+            "DoConv2d::forward: x: expected [2, 4, 9, 9], got [2, 3, 9, 9]"
         );
         assert_eq!(
             error(&zeros(&[2, 4, 2, 9])),
-            "Convolve::output_shape: x height: expected at least 3: the kernel spans 5 of a height \
+            "DoConv2d::forward: x height: expected at least 3: the kernel spans 5 of a height \
              padded by 1 + 1, got 2"
         );
         assert!(error(&zeros(&[4, 9, 9])).starts_with("unexpected rank, expected: 4, got: 3"));
         let double = zeros(&[2, 4, 9, 9]).to_dtype(DType::F64)?;
-        assert_eq!(error(&double), "dtype mismatch in do-conv convolution, lhs: F64, rhs: F32");
+        assert_eq!(error(&double), "DoConv2d::forward: x: expected F32, as the kernel is, got F64");
     }
     Ok(())
 }
@@ -135,7 +139,12 @@ fn sizes_that_cant_be_addressed_or_held() -> Result<()> {
             // candle itself would end the process for want of memory.
             if cpu_engine || padding > 1 << 20 {
                 let error = message(layer.forward(&zeros(&[1, 1, 4, 4])));
-                assert!(error.contains("expected"), "{error}");
+                let expected = match padding {
+                    0..=0x10_0000 => "do-conv: expected room for ",
+                    _ if padding < usize::MAX / 4 => "y: expected a number of elements that can be",
+                    _ => "padding: expected a padded extent that fits half the address space",
+                };
+                assert!(error.contains(expected), "{error}");
             }
         }
     }
@@ -150,7 +159,7 @@ fn types_that_arent_real_numbers() -> Result<()> {
     let vb = VarBuilder::from_tensors(tensors, DType::U32, &Device::Cpu);
     let layer = do_conv_candle::do_conv2d_no_bias(4, 6, 3, DEFAULT, vb)?;
     let got = message(layer.weight());
-    assert_eq!(got, "do-conv: expected tensors of one type, f16, bf16, f32 or f64, got U32");
+    assert_eq!(got, "do-conv: expected tensors of f16, bf16, f32 or f64, got U32");
     Ok(())
 }
 
@@ -172,10 +181,15 @@ fn folds_that_candle_has_no_layer_for() -> Result<()> {
 fn plain_layers_that_cant_be() {
     let config = Conv2dConfig { groups: 5, ..Default::default() };
     let conv = Conv2d::new(zeros(&[6, 2, 3, 3]), None, config);
-    let expected = "DoConv2dConfig::validate: groups: expected a divisor of in_channels 10 and out_channels 6, \
-         got 5";
-    assert_eq!(message(DoConv2d::from_conv2d(&conv, None)), expected);
-    assert_eq!(message(do_conv_candle::Conv2d::from_candle(&conv)), expected);
+    let expected = "groups: expected a divisor of in_channels 10 and out_channels 6, got 5";
+    let got = message(DoConv2d::from_conv2d(&conv, None));
+    assert_eq!(got, format!("DoConv2d::from_conv2d: {expected}"));
+    let got = message(do_conv_candle::Conv2d::from_candle(&conv));
+    assert_eq!(got, format!("Conv2d::from_candle: {expected}"));
+    let none = Conv2dConfig { groups: 0, ..Default::default() };
+    let conv = Conv2d::new(zeros(&[6, 2, 3, 3]), None, none);
+    let got = message(DoConv2d::from_conv2d(&conv, None));
+    assert_eq!(got, "DoConv2d::from_conv2d: groups: expected a positive number, got 0");
     let conv = Conv2d::new(zeros(&[6, 2, 3, 3]), None, Conv2dConfig::default());
     let got = message(DoConv2d::from_conv2d(&conv, Some(4)));
     assert!(got.ends_with("d_mul: expected at least 9 for a 3×3 kernel, got 4"), "{got}");
@@ -185,6 +199,34 @@ fn plain_layers_that_cant_be() {
     let layer = do_conv_candle::Conv2d::from_candle(&wrong_bias).unwrap();
     let got = message(layer.forward(&zeros(&[1, 2, 4, 4])));
     assert_eq!(got, "Convolve::forward_into: bias: expected [6], got [5]");
+}
+
+#[test]
+fn tensors_of_different_types() -> Result<()> {
+    let tensors = |d_type: DType| {
+        let tensors = [("W", zeros(&[6, 4, 9])), ("D", zeros(&[4, 9, 9]).to_dtype(d_type)?)];
+        let tensors = tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor));
+        Ok::<_, candle_core::Error>(tensors.collect::<std::collections::HashMap<_, _>>())
+    };
+    // candle's builder makes them alike.
+    let vb = VarBuilder::from_tensors(tensors(DType::F64)?, DType::F32, &Device::Cpu);
+    assert!(do_conv_candle::do_conv2d_no_bias(4, 6, 3, DEFAULT, vb).is_ok());
+    let bias = zeros(&[6]).to_dtype(DType::F64)?;
+    let mixed = Conv2d::new(zeros(&[6, 4, 3, 3]), Some(bias), Conv2dConfig::default());
+    let expected = "bias: expected F32, as weight is, got F64";
+    let got = message(do_conv_candle::Conv2d::from_candle(&mixed));
+    assert_eq!(got, format!("Conv2d::from_candle: {expected}"));
+    let got = message(DoConv2d::from_conv2d(&mixed, None));
+    assert_eq!(got, "DoConv2d: bias: expected F32, as W is, got F64");
+    Ok(())
+}
+
+#[test]
+fn views_of_nothing_may_begin_anywhere() -> Result<()> {
+    let layer = do_conv2d(3, 6, 3, DEFAULT, builder(&VarMap::new()))?;
+    let x = zeros(&[2, 3, 6, 6]).narrow(0, 2, 0)?.narrow(2, 1, 5)?;
+    assert_eq!(layer.forward(&x)?.dims(), [0, 6, 3, 4]);
+    Ok(())
 }
 
 #[test]

@@ -232,6 +232,33 @@ fn gradients_are_computed_for_what_autograd_follows() -> Result<()> {
     assert!(gradients.get(&x).is_some());
     assert!(gradients.get(constant.weight()).is_none());
     assert!(!constant.forward(&x.as_detached_tensor())?.track_op());
+
+    // One of the two factors is a constant.
+    for frozen in ["W", "D"] {
+        for cpu_engine in [true, false] {
+            let tensors = layer.variables()?.into_iter().map(|(name, variable)| {
+                let variable = variable.into_inner();
+                let tensor = if name == frozen { variable.detach() } else { variable };
+                (name.to_owned(), tensor)
+            });
+            let vb = VarBuilder::from_tensors(tensors.collect(), DType::F32, &Device::Cpu);
+            let layer =
+                do_conv2d(4, 6, (3, 2), DoConv2dConfig { cpu_engine, ..*layer.config() }, vb)?;
+            let gradients = layer.forward(&random((2, 4, 9, 8))?)?.sum_all()?.backward()?;
+            assert_eq!(gradients.get(layer.w()).is_some(), frozen != "W");
+            assert_eq!(gradients.get(layer.d_offset().unwrap()).is_some(), frozen != "D");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_layer_shows_no_buffers() -> Result<()> {
+    let layer = do_conv2d(16, 16, 3, DoConv2dConfig::default(), builder(&VarMap::new()))?;
+    let new = format!("{layer:?}");
+    layer.forward(&random((4, 16, 20, 20))?)?.sum_all()?.backward()?;
+    assert_eq!(format!("{layer:?}"), new);
+    assert!(new.len() < 2000, "{new}");
     Ok(())
 }
 

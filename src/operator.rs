@@ -1,9 +1,8 @@
 //! What layers compute, without parameters of their own: for frameworks that keep parameters, images
 //! and gradients in tensors of theirs and lend them for a call.
 //!
-//! A DO-Conv layer is [`Compose`], then [`Convolve`] by the kernel that comes out; the adapters for
-//! candle and burn are made of the two. Each has gradients of its own, so a framework's autodiff can
-//! chain them.
+//! A DO-Conv layer is [`Compose`], then [`Convolve`] by the kernel that comes out; the adapter for candle
+//! is made of the two. Each has gradients of its own, so a framework's autodiff can chain them.
 //!
 //! ```
 //! use do_conv::DoConv2dConfig;

@@ -56,11 +56,9 @@ pub fn cases(file: &str) -> Vec<Case> {
     names.into_iter().map(|(name, json)| case(&tensors, name, json)).collect()
 }
 
-fn case(tensors: &SafeTensors, name: &str, json: &str) -> Case {
-    let geometry: Value = serde_json::from_str(json).unwrap();
-    let x: ndarray::Array4<f64> = tensor(tensors, &format!("{name}/x")).unwrap();
-    let [top, left, bottom, right] = numbers(&geometry["padding_top_left_bottom_right"]);
-    let problem = Problem {
+/// The problem of a stored geometry, for an input `x` and the padding that the file has in its own way.
+pub fn problem(geometry: &Value, x: &ndarray::Array4<f64>, padding: [[usize; 2]; 2]) -> Problem {
+    Problem {
         batch: x.dim().0,
         in_channels: number(&geometry["in_channels"]),
         out_channels: number(&geometry["out_channels"]),
@@ -69,13 +67,13 @@ fn case(tensors: &SafeTensors, name: &str, json: &str) -> Case {
         kernel_size: numbers(&geometry["kernel_size"]),
         stride: numbers(&geometry["stride"]),
         dilation: numbers(&geometry["dilation"]),
-        padding: [[top, bottom], [left, right]],
+        padding,
         mode: match geometry["padding_mode"].as_str() {
             None | Some("zeros") => PaddingMode::Zeros,
             Some("reflect") => PaddingMode::Reflect,
             Some("replicate") => PaddingMode::Replicate,
             Some("circular") => PaddingMode::Circular,
-            Some(other) => panic!("{name}: padding mode {other}"),
+            Some(other) => panic!("padding mode {other}"),
         },
         d_mul: number(&geometry["d_mul"]),
         bias: geometry["bias"].as_bool().unwrap(),
@@ -83,9 +81,16 @@ fn case(tensors: &SafeTensors, name: &str, json: &str) -> Case {
             None | Some("input_channel") => Pairing::InputChannel,
             Some("pytorch") => Pairing::PyTorch,
             Some("tensorflow") => Pairing::TensorFlow,
-            Some(other) => panic!("{name}: pairing {other}"),
+            Some(other) => panic!("pairing {other}"),
         },
-    };
+    }
+}
+
+fn case(tensors: &SafeTensors, name: &str, json: &str) -> Case {
+    let geometry: Value = serde_json::from_str(json).unwrap();
+    let x = tensor(tensors, &format!("{name}/x")).unwrap();
+    let [top, left, bottom, right] = numbers(&geometry["padding_top_left_bottom_right"]);
+    let problem = problem(&geometry, &x, [[top, bottom], [left, right]]);
     let outputs = ["kernel", "y", "dx", "dd_offset", "dw", "dbias"];
     let output = |output| Some((output, tensor(tensors, &format!("{name}/{output}"))?));
     Case {

@@ -3,12 +3,12 @@
 //! The stored outputs were computed in `f32` as well, so a bound on the difference counts the
 //! rounding of one computation twice.
 
-use do_conv::{BatchNorm, Composition, Conv2d, PaddingMode, Pairing};
+use do_conv::{BatchNorm, Composition, Conv2d, Pairing};
 use ndarray::{Array, Array1, Array2, Array3, Array4, Axis, Dimension};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use super::golden::{number, numbers, read, tensor};
+use super::golden::{numbers, problem, read, tensor};
 use super::{Inputs, Outputs, Problem, gamma, oracle};
 
 /// What both nets' batch norms add to the variance.
@@ -64,23 +64,10 @@ impl Checkpoint {
         let y: Array4<f64> = self.io(&format!("{name}/y"));
         let bias = self.state(&format!("{name}.bias"));
         assert_eq!(geometry["bias"], bias.is_some(), "{name}");
+        let padding = numbers(&geometry["padding"]).map(|side| [side; 2]);
         Layer {
             name: name.to_owned(),
-            problem: Problem {
-                batch: x.dim().0,
-                in_channels: number(&geometry["in_channels"]),
-                out_channels: number(&geometry["out_channels"]),
-                groups: number(&geometry["groups"]),
-                image: [x.dim().2, x.dim().3],
-                kernel_size: numbers(&geometry["kernel_size"]),
-                stride: numbers(&geometry["stride"]),
-                dilation: numbers(&geometry["dilation"]),
-                padding: numbers(&geometry["padding"]).map(|side| [side; 2]),
-                mode: PaddingMode::Zeros,
-                d_mul: number(&geometry["d_mul"]),
-                bias: bias.is_some(),
-                pairing: Pairing::PyTorch,
-            },
+            problem: Problem { pairing: Pairing::PyTorch, ..problem(geometry, &x, padding) },
             inputs: Inputs {
                 x,
                 d_offset: self.state(&format!("{name}.D")),

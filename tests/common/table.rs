@@ -3,7 +3,7 @@
 
 use do_conv::{PaddingMode, Pairing};
 
-use super::Problem;
+use super::{Inputs, Numbers, Problem};
 
 /// A plain 3×3 layer, from which the others differ.
 const DENSE: Problem = Problem {
@@ -82,4 +82,13 @@ pub fn problems() -> Vec<(&'static str, Problem)> {
             },
         ),
     ]
+}
+
+/// The same layers, with inputs of their own.
+pub fn cases() -> impl Iterator<Item = (&'static str, Problem, Inputs)> {
+    problems().into_iter().enumerate().map(|(seed, (name, problem))| {
+        let mut numbers = Numbers::new(seed as u64);
+        let inputs = problem.inputs(|| numbers.real());
+        (name, problem, inputs)
+    })
 }

@@ -50,6 +50,7 @@ pub fn identity(taps: usize, d_mul: usize, like: &Tensor) -> Result<Tensor> {
 /// is padded and cut here first. Its kernel is always contiguous, since not all of candle's ways to
 /// convolve take another.
 pub fn convolve(
+    operation: &str,
     config: &DoConv2dConfig,
     output: [usize; 2],
     x: &Tensor,
@@ -58,8 +59,7 @@ pub fn convolve(
 ) -> Result<Tensor> {
     let DoConv2dConfig { padding, groups, cudnn_fwd_algo: algorithm, .. } = *config;
     let candle = DoConv2dConfig { padding: [0, 0], ..*config };
-    let candle_nn::Conv2dConfig { stride, dilation, .. } =
-        candle.to_candle("DoConv2d, run by candle")?;
+    let candle_nn::Conv2dConfig { stride, dilation, .. } = candle.to_candle(operation)?;
     // What the last step of each axis reads up to, and what is left after it.
     let reached = [0, 1]
         .map(|axis| (output[axis] - 1) * stride + (weight.dims()[axis + 2] - 1) * dilation + 1);

@@ -117,11 +117,12 @@ fn build(
         _ => Some(vb.get_with_hints((in_channels, taps, d_mul), "D", candle_nn::init::ZERO)?),
     };
     let bias = has_bias.then(|| vb.get_with_hints(out_channels, "bias", uniform)).transpose()?;
-    DoConv2d::new(w, d_offset, bias, kernel_size, config, engine)
+    DoConv2d::new(operation, w, d_offset, bias, kernel_size, config, engine)
 }
 
 impl DoConv2d {
     fn new(
+        operation: &str,
         w: Tensor,
         d_offset: Option<Tensor>,
         bias: Option<Tensor>,
@@ -130,7 +131,7 @@ impl DoConv2d {
         engine: Engine,
     ) -> Result<Self> {
         let others = [("D", d_offset.as_ref()), ("bias", bias.as_ref())];
-        expect_same_type("DoConv2d", ("W", &w), others)?;
+        expect_same_type(operation, ("W", &w), others)?;
         let offset = |d_offset: Tensor| {
             let (_, taps, d_mul) = d_offset.dims3()?;
             let identity = fallback::identity(taps, d_mul, &d_offset)?;
@@ -163,12 +164,13 @@ impl DoConv2d {
     /// # Errors
     /// For a `d_mul` smaller than `M·N` or one for a 1×1 kernel.
     pub fn from_conv2d(conv: &candle_nn::Conv2d, d_mul: Option<usize>) -> Result<Self> {
+        const OPERATION: &str = "DoConv2d::from_conv2d";
         let config = DoConv2dConfig { d_mul, ..(*conv.config()).into() };
         let (outputs, n, rows, columns) = conv.weight().dims4()?;
         // No groups are refused as such, not as no input channels.
         let channels = [n.saturating_mul(config.groups.max(1)), outputs];
         let core = config.to_core(channels, [rows, columns]);
-        let engine = Engine::new("DoConv2d::from_conv2d", &core)?;
+        let engine = Engine::new(OPERATION, &core)?;
         let taps = rows * columns;
         let d_mul = d_mul.unwrap_or(taps);
         let w = conv.weight().detach().flatten_from(2)?.pad_with_zeros(2, 0, d_mul - taps)?;
@@ -178,6 +180,7 @@ impl DoConv2d {
         };
         let variable = |tensor: Tensor| Ok::<_, Error>(own(&tensor)?.into_inner());
         Self::new(
+            OPERATION,
             variable(w)?,
             d_offset.map(variable).transpose()?,
             conv.bias().map(|bias| variable(bias.detach())).transpose()?,
@@ -306,7 +309,7 @@ pub(crate) fn convolve(
         engine.output_shape(operation, [images, channels, height, width])?;
     match config.has_engine_for(x) {
         true => engine.convolve(x, weight, bias),
-        false => fallback::convolve(config, [rows, columns], x, weight, bias),
+        false => fallback::convolve(operation, config, [rows, columns], x, weight, bias),
     }
 }
 

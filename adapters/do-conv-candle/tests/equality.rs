@@ -3,22 +3,13 @@
 mod common;
 
 use candle_core::{Module, Result};
-use common::core::{Inputs, Numbers, Problem, assert_within, gamma, oracle, table};
+use common::core::{Problem, assert_within, gamma, oracle, table};
 use common::{Element, array, config, layer, layer_of, solve, tensor};
 use do_conv::Composition;
 use do_conv_candle::DoConv2dConfig;
 
-/// Every layer of the shared table, with inputs of its own.
-fn problems() -> impl Iterator<Item = (&'static str, Problem, Inputs)> {
-    table::problems().into_iter().enumerate().map(|(seed, (name, problem))| {
-        let mut numbers = Numbers::new(seed as u64);
-        let inputs = problem.inputs(|| numbers.real());
-        (name, problem, inputs)
-    })
-}
-
 fn equals_the_core<T: Element>() -> Result<()> {
-    for (name, problem, inputs) in problems() {
+    for (name, problem, inputs) in table::cases() {
         let got = solve::<T>(&layer::<T>(&problem, &inputs)?, &inputs)?;
         let expected = problem.solve::<T>(&inputs, Composition::Kernel);
         assert_eq!(got.len(), expected.len(), "{name}");
@@ -43,7 +34,7 @@ fn outputs_and_gradients_have_the_bits_of_the_core_in_f64() -> Result<()> {
 /// The engine is the core's, so this is what shows that both are right.
 #[test]
 fn outputs_and_gradients_are_within_the_bounds_of_rounding() -> Result<()> {
-    for (name, problem, inputs) in problems() {
+    for (name, problem, inputs) in table::cases() {
         let got = solve::<f32>(&layer::<f32>(&problem, &inputs)?, &inputs)?;
         let expected = oracle::solve(&problem, &inputs);
         let sums = oracle::absolute_sums(&problem, &inputs);
@@ -55,7 +46,7 @@ fn outputs_and_gradients_are_within_the_bounds_of_rounding() -> Result<()> {
 
 #[test]
 fn the_fold_for_the_cpu_has_the_bits_of_the_layer() -> Result<()> {
-    for (name, problem, inputs) in problems() {
+    for (name, problem, inputs) in table::cases() {
         let layer = layer::<f32>(&problem, &inputs)?;
         let x = tensor::<f32, _>(&inputs.x)?;
         let folded = layer.fold_for_cpu()?;
@@ -75,11 +66,12 @@ fn candle_has(problem: &Problem) -> bool {
 
 /// What runs on other devices than the CPU, on the CPU.
 fn candle_operations_are_within_bounds<T: Element>() -> Result<()> {
-    for (name, problem, inputs) in problems() {
+    for (name, problem, inputs) in table::cases() {
         let config = DoConv2dConfig { cpu_engine: false, ..config(&problem) };
         let layer = layer_of::<T>(&problem, config, &inputs)?;
         if !candle_has(&problem) {
             let error = layer.forward(&tensor::<T, _>(&inputs.x)?).unwrap_err().to_string();
+            assert!(error.starts_with("DoConv2d::forward: "), "{name}: {error}");
             assert!(error.contains("the same number for rows and columns"), "{name}: {error}");
             continue;
         }
@@ -109,7 +101,7 @@ fn candle_operations_are_within_the_bounds_of_rounding_in_f64() -> Result<()> {
 /// where those call it with the same input.
 #[test]
 fn the_fold_is_the_layer_in_candle_operations() -> Result<()> {
-    for (name, problem, inputs) in problems() {
+    for (name, problem, inputs) in table::cases() {
         let config = DoConv2dConfig { cpu_engine: false, ..config(&problem) };
         let layer = layer_of::<f32>(&problem, config, &inputs)?;
         if !candle_has(&problem) || problem.padding[0] != problem.padding[1] {

@@ -217,7 +217,7 @@ fn tensors_of_different_types() -> Result<()> {
     let got = message(do_conv_candle::Conv2d::from_candle(&mixed));
     assert_eq!(got, format!("Conv2d::from_candle: {expected}"));
     let got = message(DoConv2d::from_conv2d(&mixed, None));
-    assert_eq!(got, "DoConv2d: bias: expected F32, as W is, got F64");
+    assert_eq!(got, "DoConv2d::from_conv2d: bias: expected F32, as W is, got F64");
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use burn::tensor::{Device, Gradients, Shape, Tensor, TensorData};
 use do_conv_burn::{DoConv2d, DoConv2dConfig};
 use ndarray::{Array, ArrayD, Dimension};
 
-use self::core::{Inputs, Numbers, Outputs, Problem, table};
+use self::core::{Inputs, Outputs, Problem};
 
 /// burn's CPU backend with autodiff.
 pub fn device() -> Device {
@@ -28,15 +28,6 @@ pub fn config(problem: &Problem) -> DoConv2dConfig {
         .with_bias(problem.bias)
         .with_d_mul((problem.taps() > 1).then_some(problem.d_mul))
         .with_pairing(problem.pairing)
-}
-
-/// Every layer of the shared table, with inputs of its own.
-pub fn problems() -> impl Iterator<Item = (&'static str, Problem, Inputs)> {
-    table::problems().into_iter().enumerate().map(|(seed, (name, problem))| {
-        let mut numbers = Numbers::new(seed as u64);
-        let inputs = problem.inputs(|| numbers.real());
-        (name, problem, inputs)
-    })
 }
 
 /// A tensor with the elements of an array, rounded to `f32`.

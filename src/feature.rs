@@ -97,14 +97,8 @@ impl<T: Scalar> Channels<T> for Features<'_, T> {
         let pixels = Strip::new(simd, &self.source, block);
         let (lines, line_len) = self.source.lines(block);
         let kernel_cols = self.source.cols.offsets.len();
-        // By line, where each tap starts to read that doesn't read zeros, once for all channels.
-        let mut starts = vec![Vec::with_capacity(taps); lines];
-        for (line, starts) in starts.iter_mut().enumerate() {
-            for tap in 0..taps {
-                let start = pixels.start(line, [tap / kernel_cols, tap % kernel_cols]);
-                starts.extend(start.map(|start| [start, tap * d_mul]));
-            }
-        }
+        // Of a line, where each tap starts to read that doesn't read zeros.
+        let mut starts = Vec::with_capacity(taps);
         let mut patch = Vec::new();
         let x = &self.x[block.image * self.source.channels * self.plane..];
         let inputs = channels.start / d_mul..channels.end / d_mul;
@@ -112,8 +106,14 @@ impl<T: Scalar> Channels<T> for Features<'_, T> {
         for (input, target) in inputs.zip(target.chunks_exact_mut(d_mul * len)) {
             pixels.fill(simd, x, self.plane, input..input + 1, &mut patch);
             let d = &self.d[input * taps * d_mul..][..taps * d_mul];
-            for (line, starts) in starts.iter().enumerate() {
-                let products = Products { x: &patch, d, starts, pixels: line_len, step: len };
+            for line in 0..lines {
+                starts.clear();
+                starts.extend((0..taps).filter_map(|tap| {
+                    let start = pixels.start(line, [tap / kernel_cols, tap % kernel_cols])?;
+                    Some([start, tap * d_mul])
+                }));
+                let (starts, pixels) = (&starts, line_len);
+                let products = Products { x: &patch, d, starts, pixels, step: len };
                 let target = &mut target[line * line_len..];
                 let mut s = 0;
                 while s + 4 <= d_mul {

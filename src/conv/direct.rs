@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use super::gemm::correlate::{Correlation, Target};
 use super::gemm::kernel::KernelView;
-use super::gemm::strip::{Block, Blocks, Source, Strip};
+use super::gemm::strip::{Block, Blocks, Source, Strip, TABLES};
 use super::gemm::{Engine, cut_at};
 use super::queue::{self, Queue};
 use super::shared::Shared;
@@ -53,7 +53,14 @@ pub fn correlate<T: Scalar>(
         correlation;
     let weights = pack(correlation, kernel);
     let threads = engine.threads(correlation.maccs());
-    let source = Source { rows, cols, channels: groups * sources, padded: true, crossing: false };
+    let source = Source {
+        rows,
+        cols,
+        channels: groups * sources,
+        padded: true,
+        crossing: false,
+        tile_rows: usize::MAX,
+    };
     let blocks = blocks(&source, *sources);
     let tasks = batch * groups * blocks.len();
     // Neighbours go to one thread.
@@ -71,10 +78,16 @@ pub fn correlate<T: Scalar>(
     });
 }
 
-/// Strips of the blocks of an image that came first, which are the same in every image.
-pub struct Recent<M, E>(Vec<Option<(Block, Strip<M, E>)>>);
+/// Strips of the blocks of an image that came first, which are the same in every image, and of the block
+/// that came last.
+pub struct Recent<M, E> {
+    kept: Vec<Option<(Block, Strip<M, E>)>>,
+    last: Option<(Block, Strip<M, E>)>,
+    /// Bytes of the tables of those that are kept.
+    tables: usize,
+}
 
-/// Strips that a thread keeps; more are made again in each image.
+/// Strips that a thread keeps, as long as their tables fit; more are made again in each image.
 const MOST_STRIPS: usize = 32;
 
 impl<M: Copy, E: Copy> Recent<M, E> {
@@ -90,24 +103,33 @@ impl<M: Copy, E: Copy> Recent<M, E> {
         T: Scalar,
         S: Simd<T, Mask = M, EvenMask = E>,
     {
-        let place = index.min(MOST_STRIPS);
-        if self.0.len() <= place {
-            self.0.resize_with(place + 1, || None);
-        }
-        if place == MOST_STRIPS {
-            self.0[place] = None;
-        }
-        self.0[place].get_or_insert_with(|| {
+        let new = || {
             let block = blocks.get(index);
             let strip = Strip::new(simd, source, &block);
             (block, strip)
-        })
+        };
+        if index < MOST_STRIPS {
+            if self.kept.len() <= index {
+                self.kept.resize_with(index + 1, || None);
+            }
+            let place = &mut self.kept[index];
+            if place.is_some() || self.tables < TABLES {
+                return place.get_or_insert_with(|| {
+                    let new = new();
+                    self.tables += new.1.tables_len();
+                    new
+                });
+            }
+        }
+        // Not two at once.
+        self.last = None;
+        self.last.insert(new())
     }
 }
 
 impl<M, E> Default for Recent<M, E> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self { kept: Vec::new(), last: None, tables: 0 }
     }
 }
 

@@ -7,6 +7,7 @@ use super::direct::{Recent, blocks};
 use super::gemm::Engine;
 use super::gemm::strip::{Block, Blocks, Source, Strip};
 use super::simd::{Kernel, Simd, load_part, store_part};
+use super::sum::{add_to, blocks_together};
 use crate::Scalar;
 use crate::geometry::Geometry;
 use crate::memory::Memory;
@@ -22,6 +23,7 @@ pub fn run<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, x: &[T], dy: &[T]
         channels: spec.in_channels,
         padded: true,
         crossing: false,
+        tile_rows: usize::MAX,
     };
     let blocks = blocks(&source, spec.group_inputs());
     let job = Job { geometry, source, blocks, x, dy };
@@ -74,31 +76,41 @@ impl<T: Scalar, const R: usize, const X: usize> Kernel<T> for Groups<'_, T, R, X
         let mut data = memory.take(0);
         // By row k, then by channel, a vector of partial sums.
         let mut sums = vec![T::zero(); depth.next_multiple_of(X) * R * S::LANES];
+        // Those of some blocks, which are added to the sums of all.
+        let together = blocks_together(job.geometry.batch * job.blocks.len());
+        let mut part = vec![T::zero(); sums.len()];
         for (group, dw) in (first..).zip(dw.chunks_exact_mut(R * depth)) {
             sums.fill(T::zero());
+            part.fill(T::zero());
             for image in 0..job.geometry.batch {
                 let x = &job.x[image * spec.in_channels * plane..];
                 let dy = &job.dy[(image * spec.groups + group) * R * pixels..][..R * pixels];
                 for index in 0..job.blocks.len() {
+                    let block_of_batch = image * job.blocks.len() + index;
+                    if block_of_batch > 0 && block_of_batch.is_multiple_of(together) {
+                        add_to(&mut sums, &part);
+                        part.fill(T::zero());
+                    }
                     let (block, strip) = strips.get(simd, &job.source, &job.blocks, index);
                     strip.fill(simd, x, plane, group * inputs..(group + 1) * inputs, &mut data);
                     let products = Products::<T, S, R> { job, block, strip, data: &data, dy };
                     match (job.source.rows.consecutive() && R == 1, job.source.rows.offsets.len()) {
                         (true, 3) => {
-                            products.add_shared::<3>(simd, &mut sums);
+                            products.add_shared::<3>(simd, &mut part);
                             continue;
                         }
                         (true, 5) => {
-                            products.add_shared::<5>(simd, &mut sums);
+                            products.add_shared::<5>(simd, &mut part);
                             continue;
                         }
                         _ => {}
                     }
-                    for (index, sums) in sums.chunks_exact_mut(X * R * S::LANES).enumerate() {
-                        products.add::<X>(simd, index * X, sums);
+                    for (index, part) in part.chunks_exact_mut(X * R * S::LANES).enumerate() {
+                        products.add::<X>(simd, index * X, part);
                     }
                 }
             }
+            add_to(&mut sums, &part);
             for (index, sums) in sums.chunks_exact(S::LANES).take(depth * R).enumerate() {
                 let (k, channel) = (index / R, index % R);
                 dw[channel * depth + k] = sums.iter().fold(T::zero(), |total, &sum| total + sum);

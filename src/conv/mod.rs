@@ -12,6 +12,7 @@ mod line;
 mod queue;
 pub(crate) mod shared;
 pub(crate) mod simd;
+mod sum;
 #[cfg(test)]
 mod tests;
 
@@ -207,18 +208,13 @@ pub(crate) fn kernel_gradient<T: Scalar>(
 
 /// Writes the gradient of the bias, the sum of `dy` over images and pixels.
 pub(crate) fn bias_gradient<T: Scalar>(geometry: &Geometry, dy: &[T], db: &mut [T]) {
-    // Independent partial sums by lane, so that additions needn't wait for each other.
-    const LANES: usize = 32;
     let (channels, pixels) = (geometry.spec.out_channels, geometry.output_pixels());
     for (channel, db) in db.iter_mut().enumerate() {
-        let mut sums = [T::zero(); LANES];
+        let mut sum = sum::Pairwise::default();
         for image in 0..geometry.batch {
-            let plane = &dy[(image * channels + channel) * pixels..][..pixels];
-            for block in plane.chunks(LANES) {
-                sums.iter_mut().zip(block).for_each(|(sum, &value)| *sum += value);
-            }
+            sum.add(&dy[(image * channels + channel) * pixels..][..pixels]);
         }
-        *db = sums.iter().fold(T::zero(), |total, &sum| total + sum);
+        *db = sum.total();
     }
 }
 

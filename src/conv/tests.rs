@@ -98,9 +98,28 @@ fn guarded<T: Scalar>(len: usize, write: impl FnOnce(&mut [T])) -> Vec<T> {
     values[middle].to_vec()
 }
 
-fn check<T: Scalar>((isa, blocking): (Isa, Blocking), geometry: &Geometry) {
-    let memory = &Memory::default();
-    let engine = &Engine { isa, blocking, memory };
+/// Buffers that a call finds: none, so that it makes each as long as it needs, or long ones that an
+/// earlier call left not-a-numbers in.
+fn memories<T: Scalar>() -> [Memory<T>; 2] {
+    let used = Memory::default();
+    for _ in 0..6 {
+        used.give(vec![T::nan(); 1 << 14]);
+    }
+    [Memory::default(), used]
+}
+
+/// A result must not depend on what a layer did before.
+fn check<T: Scalar>(engine: (Isa, Blocking), geometry: &Geometry) {
+    memories().iter().for_each(|memory| check_with::<T>(engine, memory, geometry));
+}
+
+fn check_with<T: Scalar>((isa, blocking): (Isa, Blocking), kept: &Memory<T>, geometry: &Geometry) {
+    // Each call has buffers of its own, where `kept` has none.
+    let memories = [(); 3].map(|()| Memory::default());
+    let engines = memories.each_ref().map(|fresh| {
+        let memory = if kept.is_empty() { fresh } else { kept };
+        Engine { isa, blocking, memory }
+    });
     let spec = &geometry.spec;
     let count = |shape: [usize; 4]| shape.iter().product::<usize>();
     let (x_len, y_len) = (count(geometry.input_shape()), count(geometry.output_shape()));
@@ -121,16 +140,16 @@ fn check<T: Scalar>((isa, blocking): (Isa, Blocking), geometry: &Geometry) {
 
     let what = format!("{isa:?}, {blocking:?}, {geometry:?}");
     let got = guarded(y_len, |y| {
-        let weights = Weights::new(engine, spec, Way::Forward, &weight);
-        forward(engine, geometry, &x, &weights, Some(&bias), y);
+        let weights = Weights::new(&engines[0], spec, Way::Forward, &weight);
+        forward(&engines[0], geometry, &x, &weights, Some(&bias), y);
     });
     assert!(got == y, "y: {what}");
     let got = guarded(x_len, |dx| {
-        let weights = Weights::new(engine, spec, Way::Transposed, &weight);
-        input_gradient(engine, geometry, &weights, &dy, dx);
+        let weights = Weights::new(&engines[1], spec, Way::Transposed, &weight);
+        input_gradient(&engines[1], geometry, &weights, &dy, dx);
     });
     assert!(got == dx, "dx: {what}");
-    let got = guarded(weight.len(), |dw| kernel_gradient(engine, geometry, &x, &dy, dw));
+    let got = guarded(weight.len(), |dw| kernel_gradient(&engines[2], geometry, &x, &dy, dw));
     assert!(got == dw, "dw: {what}");
 }
 
@@ -209,6 +228,56 @@ fn every_kind_of_layer() {
                 check_all(engine, &spec, input);
             }
         }
+    }
+}
+
+#[test]
+fn lines_that_read_nothing_but_padding() {
+    for engine in engines() {
+        let base = spec([3, 8], [3, 3]);
+        let specs = [
+            (Spec { stride: [3, 3], padding: [[52, 52], [0, 0]], ..base }, [1, 32, 32]),
+            (
+                Spec { stride: [3, 3], padding: [[52, 52], [0, 0]], ..spec([3, 1], [3, 3]) },
+                [2, 4, 7],
+            ),
+            (
+                Spec { stride: [1, 3], padding: [[1, 0], [0, 0]], ..spec([1, 5], [1, 3]) },
+                [1, 0, 30],
+            ),
+            (
+                Spec { stride: [7, 3], padding: [[3, 5], [0, 0]], ..spec([1, 5], [3, 3]) },
+                [1, 2, 30],
+            ),
+            (Spec { stride: [2, 4], padding: [[9, 9], [9, 40]], ..base }, [1, 1, 13]),
+            (
+                Spec { stride: [1, 5], padding: [[0, 0], [40, 40]], ..spec([2, 6], [1, 5]) },
+                [2, 2, 0],
+            ),
+            (
+                Spec {
+                    stride: [4, 9],
+                    padding: [[20, 3], [31, 7]],
+                    groups: 3,
+                    ..spec([3, 3], [2, 7])
+                },
+                [1, 2, 60],
+            ),
+        ];
+        for (spec, input) in specs {
+            check_all(engine, &spec, input);
+        }
+    }
+}
+
+#[test]
+fn images_of_more_blocks_than_a_thread_keeps_strips_of() {
+    for isa in Isa::all_available() {
+        let engine = (isa, Blocking::default());
+        let depthwise = Spec { groups: 2, ..spec([2, 2], [3, 1]) };
+        check_all(engine, &depthwise, [2, 2500, 60]);
+        // Tables of 3 · 16 bytes a line are all that a strip has.
+        check_all(engine, &Spec { padding: [[1, 1], [0, 0]], ..depthwise }, [1, 150_000, 1]);
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::kernel::PackedKernel;
 use super::plan::{Layout, Piece, Plan};
-use super::strip::{Block, Blocks, Source, Strip, regions, reserve};
+use super::strip::{Block, Blocks, Source, Strip, TABLES, regions, reserve};
 use super::tile::{Ahead, Operands, Sums};
 use super::{Engine, cut_at};
 use crate::Scalar;
@@ -113,7 +113,7 @@ impl<T: Scalar> Channels<T> for Images<'_, T> {
     }
 }
 
-/// Plans that a thread keeps.
+/// Plans that a thread keeps, as long as their tables fit.
 const MOST_PLANS: usize = 16;
 
 /// One piece of work: it owns its pixels of its output channels.
@@ -138,7 +138,7 @@ pub fn run<T: Scalar, X: Channels<T>>(
     let source = Source::new(rows, cols, groups * group_channels[0], engine.most_rows());
     let threads = engine.threads(correlation.maccs());
     let channels = depths.iter().map(|depth| depth.len()).max().unwrap_or(1);
-    let blocks = engine.blocking.blocks(&source, correlation.batch, channels);
+    let blocks = engine.blocking.blocks(&source, correlation.batch, channels, |_, _| true);
     // Enough tasks for every thread; nothing here changes a result.
     let count = groups * blocks.len();
     let parts = if threads == 1 { 1 } else { (4 * threads).div_ceil(count.max(1)) };
@@ -228,9 +228,14 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
         let Scratch { strip: strip_data, sums, plans } = scratch;
         let like = plans.iter().position(|(known, ..)| known.is_like(block));
         let index = like.unwrap_or_else(|| {
+            plans.truncate(MOST_PLANS - 1);
+            let of =
+                |(_, strip, plan): &(_, Strip<_, _>, Plan)| strip.tables_len() + plan.tables_len();
+            while plans.iter().map(of).sum::<usize>() > TABLES {
+                plans.pop();
+            }
             let strip = Strip::new(simd, &self.layout.source, block);
             let plan = Plan::new(&self.layout, block, &strip);
-            plans.truncate(MOST_PLANS - 1);
             plans.push((block.clone(), strip, plan));
             plans.len() - 1
         });

@@ -97,27 +97,36 @@ pub fn add_padding<T: Scalar>(
         let (output, input, tap) = (index / taps / n, index / taps % n, index % taps);
         columns[((output / r * taps + tap) * n + input) * r + output % r] = value;
     }
-    // Whether any tap of an output position reads padding, and where each reads.
-    let border = |axis: &Axis, output: usize| {
-        let position = |tap: usize| (output * axis.stride) as isize + axis.tap_offset(tap);
-        let inside = |tap: usize| (0..axis.input as isize).contains(&position(tap));
-        let source = |tap: usize| (spec.mode.source(position(tap), axis.input), inside(tap));
-        let sources: Vec<_> = (0..axis.kernel).map(source).collect();
-        (sources.iter().any(|(_, inside)| !inside), sources)
+    // The output positions none of whose taps reads padding.
+    let interior = |axis: &Axis| {
+        let outputs = TapAxis::forward(axis, PaddingMode::Zeros);
+        let first = outputs.interior(0..axis.output, 0);
+        let last = outputs.interior(0..axis.output, axis.kernel - 1);
+        first.start.max(last.start)..first.end.min(last.end)
     };
-    let row_sources: Vec<_> = (0..rows.output).map(|row| border(rows, row)).collect();
-    let col_sources: Vec<_> = (0..cols.output).map(|col| border(cols, col)).collect();
+    // Where a tap of an output position reads, and whether that is inside the image.
+    let source = |axis: &Axis, output: usize, tap: usize| {
+        let position = (output * axis.stride) as isize + axis.tap_offset(tap);
+        let inside = (0..axis.input as isize).contains(&position);
+        (spec.mode.source(position, axis.input), inside)
+    };
+    let (inner_rows, inner_cols) = (interior(rows), interior(cols));
     let threads = engine.threads(geometry.maccs());
     conv::for_each_chunk(threads, dx, n * plane, |index, dx| {
         let (image, group) = (index / spec.groups, index % spec.groups);
         let dy = &dy[(image * spec.out_channels + group * r) * pixels..][..r * pixels];
         let columns = &columns[group * taps * n * r..][..taps * n * r];
         let mut gradients = vec![T::zero(); r];
-        for (row, (row_border, row_sources)) in row_sources.iter().enumerate() {
-            for (col, (col_border, col_sources)) in col_sources.iter().enumerate() {
-                if !row_border && !col_border {
+        let (mut row_sources, mut col_sources) = (Vec::new(), Vec::new());
+        for row in 0..rows.output {
+            row_sources.clear();
+            row_sources.extend((0..rows.kernel).map(|tap| source(rows, row, tap)));
+            for col in 0..cols.output {
+                if inner_rows.contains(&row) && inner_cols.contains(&col) {
                     continue;
                 }
+                col_sources.clear();
+                col_sources.extend((0..cols.kernel).map(|tap| source(cols, col, tap)));
                 let gradient = dy[row * cols.output + col..].iter().step_by(pixels);
                 gradients.iter_mut().zip(gradient).for_each(|(to, &from)| *to = from);
                 for tap in 0..taps {

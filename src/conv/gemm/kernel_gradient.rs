@@ -17,6 +17,7 @@ use crate::conv::axis::{TapAxis, runs};
 use crate::conv::queue::{self, Queue};
 use crate::conv::shared::Shared;
 use crate::conv::simd::{Kernel, MOST_LANES, Simd, transpose};
+use crate::conv::sum::{add_to, blocks_together};
 use crate::geometry::Geometry;
 use crate::memory::Memory;
 
@@ -49,11 +50,20 @@ pub fn run<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, x: &[T], dy: &[T]
     let threads = engine.threads(geometry.maccs());
     // The blocks, which sums depend on, are the same for any number of threads.
     let [inputs, _] = most_channels(engine, geometry, engine.lanes());
-    let blocks = engine.blocking.blocks(&source, geometry.batch, inputs);
-    let tasks = tasks(engine, geometry, [engine.most_rows(), engine.lanes()], threads);
     let kernel_cols = cols.offsets.len();
     let few = 2 * spec.group_inputs() <= engine.most_rows() && !source.crossing;
     let columns = if few { kernel_cols } else { 1 };
+    let tile_rows = engine.most_rows().next_multiple_of(engine.lanes());
+    let width = (inputs * columns).div_ceil(engine.most_rows()) * tile_rows;
+    let blocks = engine.blocking.blocks(&source, geometry.batch, inputs, |lines, cols| {
+        // Elements of the strip once its channels lie side by side.
+        let positions = match few {
+            true => source.rows_len(lines).saturating_mul(cols),
+            false => source.channel_len(lines, cols),
+        };
+        positions.saturating_mul(width) <= 2 * engine.blocking.strip
+    });
+    let tasks = tasks(engine, geometry, [engine.most_rows(), engine.lanes()], threads);
     let job = Job { geometry, source, columns, blocks, tasks: &tasks, x, dy, dw: Shared::new(dw) };
     queue::share(threads, tasks.len(), |queue| {
         T::dispatch_to(engine.isa, Worker { job: &job, queue, memory: engine.memory });
@@ -63,7 +73,8 @@ pub fn run<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, x: &[T], dy: &[T]
 /// Most input channels and panels of output channels of a task, so that its sums stay in L2.
 fn most_channels<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, lanes: usize) -> [usize; 2] {
     let (blocking, spec) = (&engine.blocking, &geometry.spec);
-    let panels = spec.group_outputs().div_ceil(lanes).min(blocking.gradient_panels);
+    let fitting = (blocking.gradient / (spec.taps() * lanes)).max(1);
+    let panels = spec.group_outputs().div_ceil(lanes).min(blocking.gradient_panels).min(fitting);
     let inputs = blocking.gradient / (spec.taps() * panels * lanes);
     [inputs.clamp(1, spec.group_inputs()), panels]
 }
@@ -117,6 +128,8 @@ struct Scratch<T> {
     dy: Vec<T>,
     /// By tap, by input channel, the output channels side by side.
     sums: Vec<T>,
+    /// The same of all blocks, if there are so many that their sums are added in two stages.
+    totals: Vec<T>,
     /// By tap, the stretches of pixels to sum.
     stretches: Vec<[usize; 2]>,
 }
@@ -132,13 +145,14 @@ impl<T: Scalar> Kernel<T> for Worker<'_, T> {
             x: memory.take(0),
             dy: memory.take(0),
             sums: memory.take(0),
+            totals: memory.take(0),
             stretches: Vec::new(),
         };
         while let Some(index) = self.queue.take() {
             self.job.perform(simd, &self.job.tasks[index], &mut scratch);
         }
-        let Scratch { strip, x, dy, sums, .. } = scratch;
-        [strip, x, dy, sums].into_iter().for_each(|buffer| memory.give(buffer));
+        let Scratch { strip, x, dy, sums, totals, .. } = scratch;
+        [strip, x, dy, sums, totals].into_iter().for_each(|buffer| memory.give(buffer));
     }
 }
 
@@ -147,7 +161,9 @@ impl<T: Scalar> Job<'_, T> {
     fn perform<S: Simd<T>>(&self, simd: S, task: &Task, scratch: &mut Scratch<T>) {
         let (inputs, width) = (task.inputs.len(), task.panels.len() * S::LANES);
         let taps = self.source.taps();
-        reserve(&mut scratch.sums, taps * inputs * width);
+        let len = taps * inputs * width;
+        reserve(&mut scratch.sums, len);
+        let together = blocks_together(self.blocks.len());
         let mut last: Option<(Block, Strip<_, _>)> = None;
         for index in 0..self.blocks.len() {
             let block = self.blocks.get(index);
@@ -155,10 +171,23 @@ impl<T: Scalar> Job<'_, T> {
                 Some((known, strip)) if known.is_like(&block) => strip,
                 _ => Strip::new(simd, &self.source, &block),
             };
-            self.add_block(simd, task, &block, &strip, index > 0, scratch);
+            self.add_block(simd, task, &block, &strip, index % together > 0, scratch);
             last = Some((block, strip));
+            let [done, all] = [index + 1, self.blocks.len()];
+            if done < all && !done.is_multiple_of(together) {
+                continue;
+            }
+            let Scratch { sums, totals, .. } = &mut *scratch;
+            if done <= together {
+                std::mem::swap(sums, totals);
+                if done < all {
+                    reserve(sums, len);
+                }
+            } else {
+                add_to(&mut totals[..len], &sums[..len]);
+            }
         }
-        self.write(simd, task, &scratch.sums);
+        self.write(simd, task, &scratch.totals);
     }
 
     /// Adds the products of one block's pixels.
@@ -172,7 +201,7 @@ impl<T: Scalar> Job<'_, T> {
         add: bool,
         scratch: &mut Scratch<T>,
     ) {
-        let Scratch { strip: strip_data, x, dy, sums, stretches } = scratch;
+        let Scratch { strip: strip_data, x, dy, sums, stretches, .. } = scratch;
         let Source { rows, cols, crossing, .. } = self.source;
         let panel_rows = S::MR.next_multiple_of(S::LANES);
         // An input channel, or one and a kernel column.

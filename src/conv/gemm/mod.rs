@@ -79,11 +79,18 @@ impl Blocking {
         cut(channels, channels.div_ceil(most)).collect()
     }
 
-    /// Blocks whose strips of so many channels fit.
-    pub fn blocks(&self, source: &Source, batch: usize, channels: usize) -> Blocks {
+    /// Blocks whose strips of so many channels fit, and what else must.
+    pub fn blocks(
+        &self,
+        source: &Source,
+        batch: usize,
+        channels: usize,
+        fits: impl Fn(usize, usize) -> bool,
+    ) -> Blocks {
         source.blocks(batch, |lines, cols| {
             lines * cols <= self.pixels
                 && source.channel_len(lines, cols).saturating_mul(channels) <= self.strip
+                && fits(lines, cols)
         })
     }
 }

@@ -61,6 +61,10 @@ impl Blocks {
     }
 }
 
+/// Bytes that the tables of one block take at most, which say what is read where, and those that a
+/// thread keeps for later blocks. Only a single pixel's may take more, if a kernel has that many taps.
+pub const TABLES: usize = 1 << 19;
+
 /// How a source is read.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
@@ -73,12 +77,15 @@ pub struct Source<'a> {
     /// Whether lines are so short that the pixels of a block are read as one line, copied for each
     /// tap.
     pub crossing: bool,
+    /// Most pixels of the tiles that the blocks are cut into, for each of which a plan lists the taps.
+    pub tile_rows: usize,
 }
 
 impl<'a> Source<'a> {
     /// Lines shorter than a quarter of a register tile's `most` rows are read together.
     pub fn new(rows: &'a TapAxis, cols: &'a TapAxis, channels: usize, most: usize) -> Self {
-        Self { rows, cols, channels, padded: false, crossing: 4 * cols.output < most }
+        let crossing = 4 * cols.output < most;
+        Self { rows, cols, channels, padded: false, crossing, tile_rows: most }
     }
 
     /// How many lines of how many pixels a block is read as.
@@ -97,6 +104,7 @@ impl<'a> Source<'a> {
     /// of one.
     pub fn blocks(&self, batch: usize, fits: impl Fn(usize, usize) -> bool) -> Blocks {
         let (rows, cols) = (self.rows.output, self.cols.output);
+        let fits = |lines, cols| self.tables_len(lines, cols) <= TABLES && fits(lines, cols);
         let mut col_parts = 1;
         while !self.crossing && col_parts < cols && !fits(1, cols.div_ceil(col_parts)) {
             col_parts *= 2;
@@ -115,18 +123,52 @@ impl<'a> Source<'a> {
 
     /// Elements of a channel of the strip of so many lines and columns, at most.
     pub fn channel_len(&self, lines: usize, cols: usize) -> usize {
-        let axis_len = |axis: &TapAxis, outputs: usize| {
-            let taps = axis.offsets.len();
-            let farthest = axis.offsets.iter().max().zip(axis.offsets.iter().min());
-            let span = farthest.map_or(0, |(last, first)| last.abs_diff(*first));
-            let dense = (outputs - 1).saturating_mul(axis.step).saturating_add(span + 1);
-            dense.min(taps.saturating_mul(outputs))
-        };
         match self.crossing {
             true => lines * cols * self.taps(),
             false => axis_len(self.rows, lines).saturating_mul(axis_len(self.cols, cols)),
         }
     }
+
+    /// Rows of the strip of so many lines, at most.
+    pub fn rows_len(&self, lines: usize) -> usize {
+        axis_len(self.rows, lines)
+    }
+
+    /// Bytes of the tables of a block of so many lines and columns, about: of its [`Strip`], and of its
+    /// plan.
+    fn tables_len(&self, lines: usize, cols: usize) -> usize {
+        const ENTRY: usize = size_of::<Option<usize>>();
+        /// A row's place in the strip, while rows are being numbered, and what a hash table leaves free.
+        const ROW: usize = 4 * ENTRY;
+        let pixels = lines.saturating_mul(cols);
+        let (strip, tiles) = match self.crossing {
+            true => (ENTRY.saturating_mul(pixels).saturating_mul(self.taps()), pixels),
+            false => {
+                let of_lines = ENTRY.saturating_mul(lines * self.rows.offsets.len());
+                let of_rows = ROW.saturating_mul(axis_len(self.rows, lines));
+                let of_cols = ENTRY.saturating_mul(axis_len(self.cols, cols));
+                (of_lines.saturating_add(of_rows).saturating_add(of_cols), cols)
+            }
+        };
+        let tiles = match self.crossing {
+            true => tiles.div_ceil(self.tile_rows),
+            false => lines * tiles.div_ceil(self.tile_rows),
+        };
+        let plan = match self.tile_rows {
+            usize::MAX => 0,
+            _ => ENTRY.saturating_mul(tiles).saturating_mul(self.taps()),
+        };
+        strip.saturating_add(plan)
+    }
+}
+
+/// Positions of an axis that so many outputs read, at most.
+fn axis_len(axis: &TapAxis, outputs: usize) -> usize {
+    let taps = axis.offsets.len();
+    let farthest = axis.offsets.iter().max().zip(axis.offsets.iter().min());
+    let span = farthest.map_or(0, |(last, first)| last.abs_diff(*first));
+    let dense = (outputs - 1).saturating_mul(axis.step).saturating_add(span + 1);
+    dense.min(taps.saturating_mul(outputs))
 }
 
 /// Where the pixels lie that a block reads, and a few more: regions of the source's first channel.
@@ -324,6 +366,13 @@ impl<M: Copy, E: Copy> Strip<M, E> {
         &self.tap_starts
     }
 
+    /// Bytes of its tables, about.
+    pub fn tables_len(&self) -> usize {
+        let entries = self.row_starts.len() + self.line_rows.len() + self.gathered.len();
+        let lines: usize = self.segments.iter().map(|segment| segment.line.tables_len()).sum();
+        entries * size_of::<Option<usize>>() + lines
+    }
+
     /// Makes room for so many channels, and for a vector past them.
     pub fn reserve<T: Scalar>(&self, channels: usize, target: &mut Vec<T>) {
         reserve(target, channels * self.channel_len + MOST_LANES);
@@ -350,7 +399,9 @@ impl<M: Copy, E: Copy> Strip<M, E> {
             for (value, pixel) in target.iter_mut().zip(&self.gathered) {
                 *value = pixel.map_or(T::zero(), |pixel| source[pixel]);
             }
-            if self.row_len <= NARROW * S::LANES {
+            if self.row_starts.is_empty() {
+                // Nothing but padding: nobody reads this strip, and it has room for no row.
+            } else if self.row_len <= NARROW * S::LANES {
                 self.fill_columns(simd, source, target);
             } else {
                 self.fill_rows(simd, source, target);
@@ -475,9 +526,11 @@ impl<T: Scalar, M: Copy, E: Copy> Column<'_, T, M, E> {
     }
 }
 
-/// Makes room in a buffer whose elements are written before they are read.
+/// Makes room in a buffer whose elements are written before they are read: so none need be kept, nor two
+/// buffers be there at once.
 pub fn reserve<T: Scalar>(buffer: &mut Vec<T>, len: usize) {
     if buffer.len() < len {
-        buffer.resize(len, T::zero());
+        *buffer = Vec::new();
+        *buffer = vec![T::zero(); len];
     }
 }

@@ -180,6 +180,9 @@ pub enum Isa {
     Neon,
     /// Plain Rust.
     Portable,
+    /// Plain Rust with registers of the size of AVX-512.
+    #[cfg(test)]
+    Wide,
 }
 
 impl Isa {
@@ -204,6 +207,8 @@ impl Isa {
             #[cfg(target_arch = "aarch64")]
             Self::Neon => true,
             Self::Portable => true,
+            #[cfg(test)]
+            Self::Wide => true,
             #[allow(unreachable_patterns)]
             _ => false,
         }
@@ -226,7 +231,8 @@ impl Isa {
     /// Every available one.
     #[cfg(test)]
     pub fn all_available() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().map(|(isa, _)| isa).filter(|isa| isa.available())
+        let isas = Self::ALL.into_iter().map(|(isa, _)| isa).chain([Self::Wide]);
+        isas.filter(|isa| isa.available())
     }
 }
 
@@ -377,6 +383,8 @@ macro_rules! dispatch {
                     }
                     #[cfg(target_arch = "aarch64")]
                     Isa::Neon => kernel.run(neon::Neon::new()),
+                    #[cfg(test)]
+                    Isa::Wide => kernel.run(portable::Wide),
                     _ => kernel.run(portable::Portable),
                 }
             }

@@ -6,14 +6,18 @@ use super::{Simd, even_lane_by_lane, lane_by_lane, tiles};
 #[derive(Clone, Copy)]
 pub struct Portable;
 
+/// Of the sizes of AVX-512, so that every machine's tests see what only wide registers do.
+#[cfg(test)]
+#[derive(Clone, Copy)]
+pub struct Wide;
+
 macro_rules! portable {
-    ($t:ty, $lanes:literal) => {
-        impl Simd<$t> for Portable {
+    ($set:ty, $t:ty, $lanes:literal, $registers:literal, $rows:literal, $($tiles:tt)*) => {
+        impl Simd<$t> for $set {
             type Vector = [$t; $lanes];
             const LANES: usize = $lanes;
-            // Each is an array that takes several of the machine's.
-            const REGISTERS: usize = 6;
-            const MR: usize = 4;
+            const REGISTERS: usize = $registers;
+            const MR: usize = $rows;
 
             #[inline(always)]
             fn zero(self) -> Self::Vector {
@@ -65,9 +69,27 @@ macro_rules! portable {
             }
 
             lane_by_lane!($t);
-            tiles!($t, [], 1: [1 2 3 4], 2: [1]);
+            tiles!($t, [], $($tiles)*);
         }
     };
 }
-portable!(f32, 8);
-portable!(f64, 4);
+// Each register is an array that takes several of the machine's.
+portable!(Portable, f32, 8, 6, 4, 1: [1 2 3 4], 2: [1]);
+portable!(Portable, f64, 4, 6, 4, 1: [1 2 3 4], 2: [1]);
+
+#[cfg(test)]
+macro_rules! wide {
+    ($t:ty, $lanes:literal) => {
+        portable!(
+            Wide, $t, $lanes, 32, 14,
+            1: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+            2: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+            3: [1 2 3 4 5 6 7 8 9],
+            4: [1 2 3 4 5 6]
+        );
+    };
+}
+#[cfg(test)]
+wide!(f32, 16);
+#[cfg(test)]
+wide!(f64, 8);

@@ -1,6 +1,7 @@
 //! The DO-Conv layer: where `D`, `W` and images meet.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use ndarray::{
     Array1, Array3, Array4, ArrayRef, ArrayView1, ArrayView3, ArrayView4, ArrayViewMut1,
@@ -35,7 +36,7 @@ use crate::{Conv2dConfig, DoConv2dConfig, Scalar};
 ///
 /// Results have the same bits for any number of threads, and under [`Composition::Kernel`] and
 /// [`Composition::Feature`] an image's output doesn't depend on the rest of its batch.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DoConv2d<T> {
     pub(crate) config: DoConv2dConfig,
     pub(crate) spec: Spec,
@@ -45,6 +46,18 @@ pub struct DoConv2d<T> {
     pub(crate) bias: Option<Array1<T>>,
     pub(crate) revision: Revision,
     pub(crate) memory: Memory<T>,
+}
+
+impl<T> fmt::Debug for DoConv2d<T> {
+    /// Configuration and shapes: a layer may have millions of weights.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DoConv2d")
+            .field("config", &self.config)
+            .field("w", &self.w.shape())
+            .field("d_offset", &self.d_offset.as_ref().map(|d_offset| d_offset.shape()))
+            .field("bias", &self.bias.as_ref().map(|bias| bias.shape()))
+            .finish_non_exhaustive()
+    }
 }
 
 impl<T: PartialEq> PartialEq for DoConv2d<T> {

@@ -75,8 +75,7 @@
 //!   nothing is written then.
 //!
 //! Bits may differ between machines with different vector instructions, within the bounds of rounding
-//! errors. The environment variable `DO_CONV_ISA` (`avx512`, `avx2`, `neon`, `portable`), read once,
-//! picks a lower instruction set than the best available one.
+//! errors. [`instruction_set`] says which are in use.
 //!
 //! # Features
 //!
@@ -123,6 +122,20 @@ pub use layer::DoConv2d;
 pub use padding::{Padding, PaddingMode};
 pub use params::{Gradients, GradientsMut, Saved};
 pub use scalar::Scalar;
+
+/// The vector instructions that layers compute with: `"avx512"`, `"avx2"`, `"neon"` or `"portable"`,
+/// which is plain Rust.
+///
+/// They are the best that this machine has, unless the environment variable `DO_CONV_ISA` names others
+/// of these, in letters of either case, that it has too. Any other value is as good as none. The variable
+/// is read once, when the first layer computes or this function is called.
+///
+/// ```
+/// println!("do-conv computes with {}", do_conv::instruction_set());
+/// ```
+pub fn instruction_set() -> &'static str {
+    conv::simd::Isa::active().name()
+}
 
 /// The README's programs.
 #[cfg(doctest)]

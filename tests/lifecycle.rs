@@ -439,3 +439,16 @@ fn layers_show_no_buffers() {
     folded.forward(&x).unwrap();
     assert_eq!([format!("{layer:?}"), format!("{folded:?}")], new);
 }
+
+#[test]
+fn a_layer_is_printed_without_its_weights() {
+    let layer: DoConv2d<f32> = DoConv2dConfig::new(64, 32, [3, 3]).init(1).unwrap();
+    let text = format!("{layer:?}");
+    assert!(
+        text.contains("w: [32, 64, 9]") && text.contains("d_offset: Some([64, 9, 9])"),
+        "{text}"
+    );
+    assert!(text.len() < 800, "{text}");
+    let text = format!("{:?}", layer.fold());
+    assert!(text.contains("weight: [32, 64, 3, 3]") && text.len() < 800, "{text}");
+}

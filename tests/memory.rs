@@ -1,6 +1,7 @@
 //! How much memory a pass takes besides its output, by a counting allocator.
 
 use allocation_counter::{AllocationInfo, measure};
+use do_conv::PaddingMode::{Circular, Reflect};
 use do_conv::{Conv2d, DoConv2d, DoConv2dConfig};
 use ndarray::Array4;
 use rayon::ThreadPoolBuilder;
@@ -27,6 +28,19 @@ fn layers() -> Vec<(DoConv2dConfig, [usize; 4])> {
         (layer(8, 8, [3, 3]).padding(200).dilation([200, 200]), [1, 8, 400, 400]),
         (layer(64, 64, [5, 5]).padding(2).groups(64), [1, 64, 500, 500]),
         (layer(32, 32, [3, 3]).padding(1).groups(8), [1, 32, 300, 300]),
+        // Tables of what is read where are longest for long kernels, images and other padding.
+        (layer(8, 8, [31, 1]).groups(8), [1, 8, 200_000, 1]),
+        (layer(8, 8, [3, 1]).groups(8), [1, 8, 200_000, 1]),
+        (layer(8, 8, [1, 31]).groups(8), [1, 8, 1, 200_000]),
+        (layer(8, 8, [31, 31]).padding(15).groups(8), [1, 8, 100, 100]),
+        (layer(8, 8, [3, 3]).padding(1).padding_mode(Reflect), [1, 8, 100_000, 3]),
+        (layer(8, 8, [3, 3]).padding(1).padding_mode(Reflect), [1, 8, 3, 100_000]),
+        (layer(2, 8, [3, 3]).padding(1).padding_mode(Circular).groups(2), [1, 2, 100_000, 5]),
+        (layer(8, 8, [31, 31]).padding(15), [1, 8, 56, 56]),
+        (layer(2, 8, [31, 31]).padding(15), [1, 2, 56, 56]),
+        (layer(32, 16, [31, 31]).stride([31, 31]), [1, 32, 217, 217]),
+        (layer(3, 8, [5, 5]).stride([3, 4]).padding(2), [1, 3, 2000, 700]),
+        (layer(8, 8, [9, 9]).padding(4), [4000, 8, 2, 2]),
     ]
 }
 

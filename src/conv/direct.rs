@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use super::gemm::correlate::{Correlation, Target};
 use super::gemm::kernel::KernelView;
-use super::gemm::strip::{Block, Blocks, Source, Strip, TABLES};
+use super::gemm::strip::{Block, Blocks, KEPT_TABLES, Source, Strip};
 use super::gemm::{Engine, cut_at};
 use super::queue::{self, Queue};
 use super::shared::Shared;
@@ -34,10 +34,12 @@ pub fn suits(targets: usize) -> bool {
     targets <= MOST
 }
 
-/// The blocks of one image whose strips fit.
-pub fn blocks(source: &Source, channels: usize) -> Blocks {
+/// The blocks of one image whose strips fit, of so many pixels at most.
+pub fn blocks(source: &Source, channels: usize, pixels: usize) -> Blocks {
     let most = if channels == 1 { STRIP[0] } else { STRIP[1] };
-    source.blocks(1, |lines, cols| source.channel_len(lines, cols).saturating_mul(channels) <= most)
+    source.blocks(1, |lines, cols| {
+        lines * cols <= pixels && source.channel_len(lines, cols).saturating_mul(channels) <= most
+    })
 }
 
 /// Computes `y = A · X + bias`, as [`super::gemm::correlate::run`] does.
@@ -61,7 +63,7 @@ pub fn correlate<T: Scalar>(
         crossing: false,
         tile_rows: usize::MAX,
     };
-    let blocks = blocks(&source, *sources);
+    let blocks = blocks(&source, *sources, usize::MAX);
     let tasks = batch * groups * blocks.len();
     // Neighbours go to one thread.
     let stretches = tasks.min(8 * threads);
@@ -103,8 +105,9 @@ impl<M: Copy, E: Copy> Recent<M, E> {
         T: Scalar,
         S: Simd<T, Mask = M, EvenMask = E>,
     {
+        let block = blocks.get(index);
+        let tables = source.tables_len(block.lines.len(), block.cols.len());
         let new = || {
-            let block = blocks.get(index);
             let strip = Strip::new(simd, source, &block);
             (block, strip)
         };
@@ -113,11 +116,10 @@ impl<M: Copy, E: Copy> Recent<M, E> {
                 self.kept.resize_with(index + 1, || None);
             }
             let place = &mut self.kept[index];
-            if place.is_some() || self.tables < TABLES {
+            if place.is_some() || self.tables + tables <= KEPT_TABLES {
                 return place.get_or_insert_with(|| {
-                    let new = new();
-                    self.tables += new.1.tables_len();
-                    new
+                    self.tables += tables;
+                    new()
                 });
             }
         }

@@ -12,6 +12,9 @@ use crate::Scalar;
 use crate::geometry::Geometry;
 use crate::memory::Memory;
 
+/// Pixels of a block, whose products a lane sums one after the other.
+const PIXELS: usize = 1 << 12;
+
 /// Writes the gradient of the kernel, `[O, n, M, N]`.
 pub fn run<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
     let spec = &geometry.spec;
@@ -25,7 +28,7 @@ pub fn run<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, x: &[T], dy: &[T]
         crossing: false,
         tile_rows: usize::MAX,
     };
-    let blocks = blocks(&source, spec.group_inputs());
+    let blocks = blocks(&source, spec.group_inputs(), PIXELS);
     let job = Job { geometry, source, blocks, x, dy };
     let threads = engine.threads(geometry.maccs());
     // A few groups at a time.

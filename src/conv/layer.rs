@@ -2,6 +2,7 @@
 //! compared with.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use ndarray::{
     Array1, Array4, ArrayRef, ArrayView1, ArrayView4, ArrayViewMut1, ArrayViewMut4, Dimension,
@@ -28,13 +29,25 @@ use crate::{Conv2dConfig, Scalar};
 ///
 /// Results have the same bits for any number of threads, and an image's output doesn't depend on
 /// the rest of its batch.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Conv2d<T> {
     pub(crate) config: Conv2dConfig,
     pub(crate) spec: Spec,
     pub(crate) weight: Array4<T>,
     pub(crate) bias: Option<Array1<T>>,
     pub(crate) workspace: Workspace<T>,
+}
+
+impl<T> fmt::Debug for Conv2d<T> {
+    /// Configuration and shapes: a layer may have millions of weights.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bias = self.bias.as_ref().map(|bias| bias.shape());
+        f.debug_struct("Conv2d")
+            .field("config", &self.config)
+            .field("weight", &self.weight.shape())
+            .field("bias", &bias)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Gradients of a [`Conv2d`], each of the shape of what it is the gradient of.

@@ -30,6 +30,18 @@ fn do_conv_refused(config: DoConv2dConfig, kind: ErrorKind, reason: &str) {
 }
 
 #[test]
+fn same_padding_has_its_larger_half_on_the_far_side() {
+    let config = Conv2dConfig::new(1, 1, [1, 4]).padding(Padding::Same).bias(false);
+    let weight =
+        ndarray::Array4::from_shape_vec((1, 1, 1, 4), vec![1.0f32, 2.0, 3.0, 4.0]).unwrap();
+    let layer = Conv2d::from_parameters(config, weight, None).unwrap();
+    let x = ndarray::Array4::from_shape_vec((1, 1, 1, 3), vec![100.0, 10.0, 1.0]).unwrap();
+    // One zero on the left, two on the right: 1·0 + 2·100 + 3·10 + 4·1, and so on.
+    let y = layer.forward(&x).unwrap();
+    assert_eq!(y.as_slice().unwrap(), [234.0, 123.0, 12.0]);
+}
+
+#[test]
 fn zeros() {
     let config = || Conv2dConfig::new(2, 2, [3, 3]);
     for (config, field) in [

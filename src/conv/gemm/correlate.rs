@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::kernel::PackedKernel;
 use super::plan::{Layout, Piece, Plan};
-use super::strip::{Block, Blocks, Source, Strip, TABLES, regions, reserve};
+use super::strip::{Block, Blocks, KEPT_TABLES, Source, Strip, regions, reserve};
 use super::tile::{Ahead, Operands, Sums};
 use super::{Engine, cut_at};
 use crate::Scalar;
@@ -231,7 +231,7 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
             plans.truncate(MOST_PLANS - 1);
             let of =
                 |(_, strip, plan): &(_, Strip<_, _>, Plan)| strip.tables_len() + plan.tables_len();
-            while plans.iter().map(of).sum::<usize>() > TABLES {
+            while plans.iter().map(of).sum::<usize>() > KEPT_TABLES {
                 plans.pop();
             }
             let strip = Strip::new(simd, &self.layout.source, block);

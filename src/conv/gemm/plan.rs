@@ -54,6 +54,12 @@ impl Plan {
         let (lines, line_len) = layout.source.lines(block);
         let line = if crossing { 0..line_len } else { block.cols.clone() };
         let ends = layout.ends(line.clone());
+        // All at once, since a table that grows is there twice.
+        let starts = [line.start].into_iter().chain(ends.iter().copied());
+        let of_line = starts.zip(&ends).map(|(start, end)| (end - start).div_ceil(layout.most));
+        let pieces = lines * of_line.sum::<usize>();
+        plan.pieces.reserve_exact(pieces);
+        plan.stretches.reserve_exact(pieces * layout.source.taps());
         for index in 0..lines {
             let first = (block.lines.start + index) * cols.output;
             let mut start = line.start;

@@ -61,9 +61,12 @@ impl Blocks {
     }
 }
 
-/// Bytes that the tables of one block take at most, which say what is read where, and those that a
-/// thread keeps for later blocks. Only a single pixel's may take more, if a kernel has that many taps.
-pub const TABLES: usize = 1 << 19;
+/// Bytes that the tables of one block take at most, which say what is read where. Only a single pixel's
+/// may take more, if a kernel has that many taps.
+const TABLES: usize = 1 << 19;
+
+/// Bytes of tables that a thread keeps for later blocks at most.
+pub const KEPT_TABLES: usize = 1 << 18;
 
 /// How a source is read.
 #[derive(Clone, Copy)]
@@ -136,7 +139,7 @@ impl<'a> Source<'a> {
 
     /// Bytes of the tables of a block of so many lines and columns, about: of its [`Strip`], and of its
     /// plan.
-    fn tables_len(&self, lines: usize, cols: usize) -> usize {
+    pub fn tables_len(&self, lines: usize, cols: usize) -> usize {
         const ENTRY: usize = size_of::<Option<usize>>();
         /// A row's place in the strip, while rows are being numbered, and what a hash table leaves free.
         const ROW: usize = 4 * ENTRY;
@@ -261,6 +264,7 @@ impl<M: Copy, E: Copy> Strip<M, E> {
 
     fn gather(&mut self, source: &Source, block: &Block, image_len: usize) {
         let Source { rows, cols, .. } = *source;
+        self.gathered.reserve_exact(source.taps() * block.pixels());
         for row_tap in 0..rows.offsets.len() {
             for col_tap in 0..cols.offsets.len() {
                 for line in block.lines.clone() {
@@ -278,6 +282,7 @@ impl<M: Copy, E: Copy> Strip<M, E> {
     fn add_rows(&mut self, source: &Source, block: &Block, image_len: usize) {
         let (rows, row_len) = (source.rows, source.cols.input);
         let mut known = HashMap::new();
+        self.line_rows.reserve_exact(block.lines.len() * rows.offsets.len());
         for line in block.lines.clone() {
             let (image, line) = (line / rows.output, line % rows.output);
             for tap in 0..rows.offsets.len() {

@@ -214,6 +214,12 @@ impl Isa {
         }
     }
 
+    /// What `DO_CONV_ISA` calls it.
+    pub fn name(self) -> &'static str {
+        let known = Self::ALL.into_iter().find(|(isa, _)| *isa == self);
+        known.map_or("portable", |(_, name)| name)
+    }
+
     /// The best available one, or that named by the environment variable `DO_CONV_ISA`
     /// (`avx512`, `avx2`, `neon`, `portable`) if this machine has it. Read once.
     pub fn active() -> Self {

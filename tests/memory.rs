@@ -2,7 +2,7 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use do_conv::PaddingMode::{Circular, Reflect};
-use do_conv::{Conv2d, DoConv2d, DoConv2dConfig};
+use do_conv::{Conv2d, Conv2dConfig, DoConv2d, DoConv2dConfig};
 use ndarray::Array4;
 use rayon::ThreadPoolBuilder;
 
@@ -55,10 +55,17 @@ fn a_pass_takes_two_mebibytes_a_thread_at_most() {
         let kernel =
             4 * (conv.weight().len() * 16usize.div_ceil(config.conv.out_channels).max(2)) as u64;
         let info = count(|| conv.forward_into(&x, &mut y).unwrap());
+        let forward = info.bytes_max;
         assert!(info.bytes_max <= 2 * MIB + kernel, "forward: {config:?}, {input:?}: {info:?}");
         let mut gradients = conv.gradients(Some(x.dim())).unwrap();
         let info = count(|| conv.backward_into(&x, &y, gradients.view_mut()).unwrap());
         assert!(info.bytes_max <= 2 * MIB + kernel, "backward: {config:?}, {input:?}: {info:?}");
+        let [forward, backward] = [forward, info.bytes_max].map(|bytes| bytes as f64 / MIB as f64);
+        let Conv2dConfig { in_channels, out_channels, kernel_size, groups, .. } = &config.conv;
+        println!(
+            "{in_channels}→{out_channels}, {kernel_size:?}, {groups} groups, {input:?}: forward \
+             {forward:.2} MiB, backward {backward:.2} MiB"
+        );
     }
 }
 

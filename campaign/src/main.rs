@@ -3,13 +3,19 @@
 
 #![forbid(unsafe_code)]
 
+mod bits;
+mod bounds;
+mod bytes;
 mod case;
 mod draw;
 mod geometry;
 mod make;
 mod oracle;
 mod runner;
+mod settings;
+mod special;
 mod strided;
+mod threads;
 
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -51,6 +57,12 @@ struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 enum Name {
     Geometry,
+    Bits,
+    Bounds,
+    Special,
+    Settings,
+    Threads,
+    Bytes,
 }
 
 /// Instruction sets.
@@ -147,6 +159,7 @@ fn here(options: &Options) -> bool {
     for name in names {
         let cases = match name {
             Name::Geometry => options.geometries.or(options.cases),
+            _ => options.cases,
         };
         let limits = Limits {
             seed: options.seed,
@@ -157,6 +170,12 @@ fn here(options: &Options) -> bool {
         };
         passed &= match name {
             Name::Geometry => report(&geometry::Geometry::default(), limits),
+            Name::Bits => report(&bits::Bits, limits),
+            Name::Bounds => report(&bounds::Bounds, limits),
+            Name::Special => report(&special::Special, limits),
+            Name::Settings => report(&settings::Settings, limits),
+            Name::Threads => report(&threads::Threads, limits),
+            Name::Bytes => report(&bytes::Bytes, limits),
         };
     }
     passed

@@ -104,11 +104,14 @@ fn equal(what: &str, one: &[u64], other: &[u64]) -> Result<(), String> {
     Err(format!("{what}: {differing} of {} elements differ, the first at {first:?}", one.len()))
 }
 
+/// A layer, `x` and `dy`.
+pub type Arrays<T> = (DoConv2d<T>, Array4<T>, Array4<T>);
+
 /// The layer, `x` and `dy` of a case that has an output, of random reals.
 ///
 /// # Errors
 /// The crate's, as text.
-pub fn arrays<T: Scalar>(case: &Case) -> Result<(DoConv2d<T>, Array4<T>, Array4<T>), String> {
+pub fn arrays<T: Scalar>(case: &Case) -> Result<Arrays<T>, String> {
     let inputs = case.inputs(Draw::real);
     let layer = case.layer::<T>(&inputs).map_err(|error| error.to_string())?;
     let array = |shape: [usize; 4], values: &[f64]| {

@@ -87,7 +87,7 @@ impl Reader<'_> {
             .groups(groups)
             .stride(self.pair())
             .dilation(self.pair())
-            .bias(self.byte() % 2 == 0)
+            .bias(self.byte().is_multiple_of(2))
             .padding(match self.byte() % 4 {
                 0 => Padding::Valid,
                 1 => Padding::Same,
@@ -205,4 +205,19 @@ fn run(reader: &mut Reader) -> f64 {
         count(layer.fold().forward(&x).is_ok());
     }
     f64::from(accepted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_cases_get_through() {
+        let outcomes =
+            (0..3000).map(|index| Bytes.check(&Bytes.case(&mut Draw::new(2, "bytes", index))));
+        let outcomes: Vec<f64> = outcomes.map(|outcome| outcome.expect("a promise kept")).collect();
+        let full = outcomes.iter().filter(|&&accepted| accepted > 5.0).count();
+        let refused = outcomes.iter().filter(|&&accepted| accepted == 0.0).count();
+        assert!(full > 100 && refused > 100, "{full} run, {refused} are refused, of 3000");
+    }
 }

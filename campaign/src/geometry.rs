@@ -2,14 +2,13 @@
 
 use do_conv::operator::{Compose, Convolve, ConvolveGradientsMut};
 use do_conv::{Conv2d, Conv2dGradientsMut, DoConv2d, GradientsMut, Scalar};
-use ndarray::{
-    Array4, ArrayD, ArrayView3, ArrayView4, ArrayViewMut1, ArrayViewMut3, ArrayViewMut4, Dimension,
-};
+use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut1, ArrayViewMut3, ArrayViewMut4};
 
 use crate::case::Case;
 use crate::draw::Draw;
 use crate::make;
 use crate::oracle::{self, Inputs, Solution};
+use crate::places::{Places, same};
 use crate::runner::{Outcome, Promise, pool};
 use crate::strided::{Strided, rank, rank_mut};
 
@@ -205,27 +204,6 @@ fn dirty<T: Scalar>(
     Ok(())
 }
 
-/// A place for each result that is wanted.
-struct Places<T>(Vec<(&'static str, Strided<T>)>);
-
-impl<T: Scalar> Places<T> {
-    fn new<const N: usize>(case: &Case, wanted: [(&'static str, &[usize]); N]) -> Self {
-        let place = |(name, shape)| (name, Strided::new(case.layout, name, shape));
-        Self(wanted.into_iter().map(place).collect())
-    }
-
-    /// Compares what was written with what was expected, and looks at the gaps.
-    fn compare<const N: usize>(mut self, expected: [&[i64]; N]) -> Result<(), String> {
-        for ((name, place), expected) in self.0.iter_mut().zip(expected) {
-            same(name, &place.view().to_owned(), expected)?;
-            if !place.gaps_are_untouched() {
-                return Err(format!("{name}: written between its elements"));
-            }
-        }
-        Ok(())
-    }
-}
-
 fn over<T: Scalar>(
     case: &Case,
     layer: &DoConv2d<T>,
@@ -376,18 +354,6 @@ fn composed<T: Scalar>(
             .backward_into(offset.view(), w.view(), rank(gradient.view()), doffset, dw)
             .map_err(|e| e.to_string())?;
         places.compare([&expected.kernel, &expected.dw, &expected.doffset])?;
-    }
-    Ok(())
-}
-
-fn same<T: Scalar>(name: &str, got: &ArrayD<T>, expected: &[i64]) -> Result<(), String> {
-    if got.len() != expected.len() {
-        return Err(format!("{name} has {} elements, expected {}", got.len(), expected.len()));
-    }
-    for ((index, got), &expected) in got.indexed_iter().zip(expected) {
-        if got.widen() != expected as f64 {
-            return Err(format!("{name}{:?} is {got}, expected {expected}", index.slice()));
-        }
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod draw;
 mod geometry;
 mod make;
 mod oracle;
+mod places;
 mod runner;
 mod settings;
 mod special;

@@ -181,20 +181,19 @@ pub fn convolve<N: Number>(
         for o in 0..case.out_channels() {
             let plane = (image * case.out_channels() + o) * out_rows * out_cols;
             if let Some(&bias) = bias.get(o) {
-                for pixel in plane..plane + out_rows * out_cols {
-                    solution.y[pixel] += bias;
-                    solution.dbias[o] += dy[pixel];
-                }
+                let plane = plane..plane + out_rows * out_cols;
+                solution.y[plane.clone()].iter_mut().for_each(|y| *y += bias);
+                dy[plane].iter().for_each(|&dy| solution.dbias[o] += dy);
             }
             for i in 0..n {
                 let channel = image * case.in_channels() + o / case.outputs * n + i;
                 for tap in 0..taps {
                     let weight = (o * n + i) * taps + tap;
                     let (tap_row, tap_col) = (tap / case.kernel[1], tap % case.kernel[1]);
-                    for row in 0..out_rows {
-                        let Some(from_row) = rows[tap_row][row] else { continue };
-                        for col in 0..out_cols {
-                            let Some(from_col) = cols[tap_col][col] else { continue };
+                    for (row, from_row) in rows[tap_row].iter().enumerate() {
+                        let Some(from_row) = *from_row else { continue };
+                        for (col, from_col) in cols[tap_col].iter().enumerate() {
+                            let Some(from_col) = *from_col else { continue };
                             let from = (channel * height + from_row) * width + from_col;
                             let to = plane + row * out_cols + col;
                             solution.y[to] += kernel[weight] * x[from];

@@ -43,7 +43,7 @@ impl Promise for Settings {
 
     fn case(&self, draw: &mut Draw) -> Case {
         // Rarely absurd, so that some cases get far, or mostly.
-        let once_in = draw.pick(&[1, 2, 4, 8, 8, 16]);
+        let once_in = draw.pick(&[1, 2, 4, 8, 16, 32, 64, 64]);
         let absurd = |draw: &mut Draw, least: usize| {
             if draw.once_in(once_in) { self::absurd(draw) } else { draw.within(least..=4) }
         };
@@ -72,7 +72,8 @@ impl Promise for Settings {
                 Composition::Auto,
             ]));
         if draw.once_in(3) {
-            config = config.d_mul(absurd(draw, 4));
+            let d_mul = absurd(draw, 1);
+            config = config.d_mul(if d_mul <= 4 { 15 + d_mul } else { d_mul });
         }
         if draw.once_in(4) {
             let value = draw.pick(&[0.0, -1.0, f64::NAN, f64::INFINITY, f64::MAX, 5e-324, 1e-300]);
@@ -293,4 +294,31 @@ fn images<T: Scalar>(case: &Case, layer: &DoConv2d<T>, plain: &do_conv::Conv2d<T
         plain.backward(&x, &y).map_err(|error| error.to_string())?;
     }
     Ok(accepted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_cases_get_through() {
+        let outcomes = (0..3000)
+            .map(|index| Settings.check(&Settings.case(&mut Draw::new(2, "settings", index))));
+        let outcomes: Vec<f64> = outcomes.map(|outcome| outcome.expect("a promise kept")).collect();
+        let accepted = outcomes.iter().sum::<f64>();
+        assert!((100.0..2900.0).contains(&accepted), "{accepted} of 3000 cases are accepted");
+    }
+
+    #[test]
+    fn failing_settings_get_smaller_and_end() {
+        let mut case = Settings.case(&mut Draw::new(2, "settings", 1));
+        // Every step that is offered is taken.
+        for _ in 0..10_000 {
+            match Settings.smaller(&case).into_iter().next() {
+                Some(smaller) => case = smaller,
+                None => return,
+            }
+        }
+        panic!("no end: {case:?}");
+    }
 }

@@ -79,7 +79,7 @@ impl<T: Scalar> Strided<T> {
         };
         let inner: usize = shape[axis + 1..].iter().product();
         let firsts: Vec<f64> = (0..values.len())
-            .filter(|index| index / inner % shape[axis] == 0)
+            .filter(|index| (index / inner).is_multiple_of(shape[axis]))
             .map(|index| values[index])
             .collect();
         let mut short = shape.to_vec();

@@ -142,11 +142,11 @@ impl Case {
         compose + pixels * (kernels * self.taps() + feature) + self.elements()
     }
 
-    /// Elements of the input and the output.
+    /// Elements of the input and the output, of one image if there are none: other inputs have some.
     fn elements(&self) -> usize {
         let [rows, cols] = self.output().unwrap_or([0, 0]);
         let images = self.in_channels() * self.image[0] * self.image[1];
-        self.batch * (images + self.out_channels() * rows * cols)
+        self.batch.max(1) * (images + self.out_channels() * rows * cols)
     }
 
     /// `[B, I, H, W]`.

@@ -1,5 +1,7 @@
 //! Every geometry, layout and number of threads gives exactly what the definition says.
 
+use std::borrow::Cow;
+
 use do_conv::operator::{Compose, Convolve, ConvolveGradientsMut};
 use do_conv::{Conv2d, Conv2dGradientsMut, DoConv2d, GradientsMut, Scalar};
 use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut1, ArrayViewMut3, ArrayViewMut4};
@@ -137,12 +139,13 @@ impl Geometry {
             move |reason: String| format!("{used} {what}: {reason}")
         };
         for used in ["fresh", "used"] {
-            if used == "used" {
+            let fresh = used == "fresh";
+            if !fresh {
                 dirty(case, &layer, &conv, &convolve)?;
             }
-            over(case, &layer, &arrays, &expected).map_err(told("DoConv2d", used))?;
-            plain(case, &conv, &arrays, &expected).map_err(told("Conv2d", used))?;
-            lent(case, &convolve, &arrays, &expected).map_err(told("Convolve", used))?;
+            over(case, &layer, fresh, &arrays, &expected).map_err(told("DoConv2d", used))?;
+            plain(case, &conv, fresh, &arrays, &expected).map_err(told("Conv2d", used))?;
+            lent(case, &convolve, fresh, &arrays, &expected).map_err(told("Convolve", used))?;
         }
         if case.taps() > 1 {
             composed(case, &arrays, &expected).map_err(told("Compose", "fresh"))?;
@@ -204,26 +207,31 @@ fn dirty<T: Scalar>(
     Ok(())
 }
 
+/// The layer with its buffers, or without: a clone has none yet.
+fn layer<L: Clone>(layer: &L, fresh: bool) -> Cow<'_, L> {
+    if fresh { Cow::Owned(layer.clone()) } else { Cow::Borrowed(layer) }
+}
+
 fn over<T: Scalar>(
     case: &Case,
-    layer: &DoConv2d<T>,
+    own: &DoConv2d<T>,
+    fresh: bool,
     arrays: &Arrays<T>,
     expected: &Solution<i64>,
 ) -> Result<(), String> {
     let (x, dy): (ArrayView4<T>, ArrayView4<T>) = (rank(arrays.x.view()), rank(arrays.dy.view()));
-    same("weight", &layer.weight().into_dyn(), &expected.kernel)?;
+    let text = |error: do_conv::Error| error.to_string();
+    same("weight", &layer(own, fresh).weight().into_dyn(), &expected.kernel)?;
     if case.layout == 0 {
-        let (y, saved) = layer.forward_train(&x).map_err(|e| e.to_string())?;
+        let (y, saved) = layer(own, fresh).forward_train(&x).map_err(text)?;
         same("y", &y.into_dyn(), &expected.y)?;
-        // A clone has no buffers yet, and the state is good for it too.
-        for layer in [&layer.clone(), layer] {
-            let got = layer.backward(&saved, &dy).map_err(|e| e.to_string())?;
-            same("dx", &got.x.ok_or("no dx")?.into_dyn(), &expected.dx)?;
-            same("dw", &got.w.into_dyn(), &expected.dw)?;
-            got.d_offset.map_or(Ok(()), |d| same("dd_offset", &d.into_dyn(), &expected.doffset))?;
-            got.bias.map_or(Ok(()), |db| same("dbias", &db.into_dyn(), &expected.dbias))?;
-        }
-        return same("y", &layer.forward(&x).map_err(|e| e.to_string())?.into_dyn(), &expected.y);
+        let got = layer(own, fresh).backward(&saved, &dy).map_err(text)?;
+        same("dx", &got.x.ok_or("no dx")?.into_dyn(), &expected.dx)?;
+        same("dw", &got.w.into_dyn(), &expected.dw)?;
+        got.d_offset.map_or(Ok(()), |d| same("dd_offset", &d.into_dyn(), &expected.doffset))?;
+        got.bias.map_or(Ok(()), |db| same("dbias", &db.into_dyn(), &expected.dbias))?;
+        let y = layer(own, fresh).forward(&x).map_err(text)?;
+        return same("y", &y.into_dyn(), &expected.y);
     }
     let doffset_shape = if case.taps() > 1 { case.offset_shape() } else { [0; 3] };
     let mut places = Places::new(
@@ -238,7 +246,7 @@ fn over<T: Scalar>(
     );
     let [y, dx, dw, doffset, dbias] = &mut places.0[..] else { unreachable!("five places") };
     let mut y: ArrayViewMut4<T> = rank_mut(y.1.view_mut());
-    let saved = layer.forward_train_into(&x, &mut y).map_err(|e| e.to_string())?;
+    let saved = layer(own, fresh).forward_train_into(&x, &mut y).map_err(|e| e.to_string())?;
     let dbias: ArrayViewMut1<T> = rank_mut(dbias.1.view_mut());
     let doffset: ArrayViewMut3<T> = rank_mut(doffset.1.view_mut());
     let gradients = GradientsMut {
@@ -247,26 +255,26 @@ fn over<T: Scalar>(
         d_offset: (case.taps() > 1).then_some(doffset),
         bias: case.bias.then_some(dbias),
     };
-    layer.backward_into(&saved, &dy, gradients).map_err(|e| e.to_string())?;
+    layer(own, fresh).backward_into(&saved, &dy, gradients).map_err(|e| e.to_string())?;
     places.compare([&expected.y, &expected.dx, &expected.dw, &expected.doffset, &expected.dbias])
 }
 
 fn plain<T: Scalar>(
     case: &Case,
     conv: &Conv2d<T>,
+    fresh: bool,
     arrays: &Arrays<T>,
     expected: &Solution<i64>,
 ) -> Result<(), String> {
     let (x, dy): (ArrayView4<T>, ArrayView4<T>) = (rank(arrays.x.view()), rank(arrays.dy.view()));
     if case.layout == 0 {
-        // A clone has no buffers yet: the gradients' own are made for it.
-        for conv in [&conv.clone(), conv] {
-            let got = conv.backward(&x, &dy).map_err(|e| e.to_string())?;
-            same("dx", &got.x.ok_or("no dx")?.into_dyn(), &expected.dx)?;
-            same("dweight", &got.weight.into_dyn(), &expected.dkernel)?;
-            got.bias.map_or(Ok(()), |db| same("dbias", &db.into_dyn(), &expected.dbias))?;
-        }
-        return same("y", &conv.forward(&x).map_err(|e| e.to_string())?.into_dyn(), &expected.y);
+        let text = |error: do_conv::Error| error.to_string();
+        let got = layer(conv, fresh).backward(&x, &dy).map_err(text)?;
+        same("dx", &got.x.ok_or("no dx")?.into_dyn(), &expected.dx)?;
+        same("dweight", &got.weight.into_dyn(), &expected.dkernel)?;
+        got.bias.map_or(Ok(()), |db| same("dbias", &db.into_dyn(), &expected.dbias))?;
+        let y = layer(conv, fresh).forward(&x).map_err(text)?;
+        return same("y", &y.into_dyn(), &expected.y);
     }
     let mut places = Places::new(
         case,
@@ -279,14 +287,14 @@ fn plain<T: Scalar>(
     );
     let [y, dx, dweight, dbias] = &mut places.0[..] else { unreachable!("four places") };
     let mut y: ArrayViewMut4<T> = rank_mut(y.1.view_mut());
-    conv.forward_into(&x, &mut y).map_err(|e| e.to_string())?;
+    layer(conv, fresh).forward_into(&x, &mut y).map_err(|e| e.to_string())?;
     let dbias: ArrayViewMut1<T> = rank_mut(dbias.1.view_mut());
     let gradients = Conv2dGradientsMut {
         x: Some(rank_mut(dx.1.view_mut())),
         weight: rank_mut(dweight.1.view_mut()),
         bias: case.bias.then_some(dbias),
     };
-    conv.backward_into(&x, &dy, gradients).map_err(|e| e.to_string())?;
+    layer(conv, fresh).backward_into(&x, &dy, gradients).map_err(|e| e.to_string())?;
     places.compare([&expected.y, &expected.dx, &expected.dkernel, &expected.dbias])
 }
 
@@ -294,6 +302,7 @@ fn plain<T: Scalar>(
 fn lent<T: Scalar>(
     case: &Case,
     convolve: &Convolve<T>,
+    fresh: bool,
     arrays: &Arrays<T>,
     expected: &Solution<i64>,
 ) -> Result<(), String> {
@@ -312,7 +321,9 @@ fn lent<T: Scalar>(
     let [y, dx, dweight, dbias] = &mut places.0[..] else { unreachable!("four places") };
     let bias = case.bias.then_some(bias);
     let y = rank_mut(y.1.view_mut());
-    convolve.forward_into(x.view(), weight.view(), bias, y).map_err(|e| e.to_string())?;
+    layer(convolve, fresh)
+        .forward_into(x.view(), weight.view(), bias, y)
+        .map_err(|e| e.to_string())?;
     let dbias: ArrayViewMut1<T> = rank_mut(dbias.1.view_mut());
     let first =
         ConvolveGradientsMut { x: Some(rank_mut(dx.1.view_mut())), weight: None, bias: None };
@@ -320,7 +331,7 @@ fn lent<T: Scalar>(
     let second =
         ConvolveGradientsMut { x: None, weight: dweight, bias: case.bias.then_some(dbias) };
     for gradients in [first, second] {
-        convolve
+        layer(convolve, fresh)
             .backward_into(x.view(), weight.view(), dy.view(), gradients)
             .map_err(|e| e.to_string())?;
     }

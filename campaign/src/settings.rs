@@ -244,7 +244,10 @@ fn images<T: Scalar>(case: &Case, layer: &DoConv2d<T>, plain: &do_conv::Conv2d<T
     let honest = count(&output).max(count(&case.input));
     let taps = count(&layer.config().conv.kernel_size);
     let lines = output[2].max(output[3]).max(case.input[2]).max(case.input[3]) as u128;
-    let work = honest.saturating_mul(taps).saturating_mul(layer.d_mul() as u128);
+    let own = honest.saturating_mul(taps).saturating_mul(layer.d_mul() as u128);
+    // Each output reads the channels of its group.
+    let inputs = count(&[plain.weight().shape()[1]]);
+    let work = own.max(count(&output).saturating_mul(inputs).saturating_mul(taps));
     let elements = [count(&output), count(&case.input)];
     if elements.iter().any(|&elements| !may_run(elements))
         || honest < NO_ROOM && work.max(lines) > MOST_WORK

@@ -205,6 +205,19 @@ pub enum Pairing {
 }
 
 impl Pairing {
+    /// The key under which a safetensors file's metadata has the [name](Self::name) of the pairing of
+    /// all its layers.
+    pub const METADATA_KEY: &str = "do_conv.pairing";
+
+    /// The name in the metadata of checkpoints.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InputChannel => "input_channel",
+            Self::PyTorch => "pytorch",
+            Self::TensorFlow => "tensorflow",
+        }
+    }
+
     /// Whether it pairs each `W[o, i]` with the input channel it reads.
     pub(crate) fn is_by_input_channel(self, spec: &Spec) -> bool {
         self.is_by_channel_of([spec.groups, spec.group_inputs(), spec.group_outputs()])

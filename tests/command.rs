@@ -52,6 +52,7 @@ fn folder() -> tempfile::TempDir {
     checkpoint.insert("a.D", tensor(&[3, 6, 6], |_| 0.0));
     checkpoint.insert("g.W", tensor(&[8, 2, 4], |index| index as f32));
     checkpoint.insert("g.D", tensor(&[8, 4, 4], |_| 0.5));
+    checkpoint.insert("g.d_diag", tensor(&[8, 4, 4], |index| f32::from(index % 16 % 5 == 0)));
     for (part, value) in [("running_mean", 1.0), ("running_var", 4.0)] {
         checkpoint.insert(format!("bn.{part}"), tensor(&[2], |_| value));
     }
@@ -66,9 +67,9 @@ fn inspect_shows_every_layer() {
     assert_eq!(
         got,
         "\
-layer  type      W          D          kernel  d_mul  dtype  pairing  parameters  folded
-a      DO-Conv   [2, 3, 6]  [3, 6, 6]  ?       6      F32    -        144         36
-g      DO-GConv  [8, 2, 4]  [8, 4, 4]  2x2     4      F32    PyTorch  192         64
+layer  type      W          D          kernel  d_mul  dtype  pairing           parameters  folded
+a      DO-Conv   [2, 3, 6]  [3, 6, 6]  ?       6      F32    -                 144         36
+g      DO-GConv  [8, 2, 4]  [8, 4, 4]  2x2     4      F32    PyTorch (d_diag)  192         64
 
 2 DO-Conv layers, 336 parameters, 100 folded; 2 other tensors
 grouped layers that need the PyTorch pairing: g
@@ -80,6 +81,44 @@ layers to be told their kernel size, --kernel NAME=MxN: a
         folder.path(),
     );
     assert!(other.contains("2x3") && !other.contains("pairing:"), "{other}");
+}
+
+#[test]
+fn inspect_says_what_tells_a_pairing_and_fold_refuses_one_that_nothing_tells() {
+    let folder = folder();
+    let path = folder.path();
+    let mut checkpoint = Checkpoint::open(path.join("in")).unwrap();
+    checkpoint.remove("g.d_diag");
+    checkpoint.save(path.join("bare"), false).unwrap();
+    let got = stdout(&["inspect", "bare", "--skip", "a"], path);
+    assert_eq!(
+        got,
+        "\
+layer  type      W          D          kernel  d_mul  dtype  pairing  parameters  folded
+g      DO-GConv  [8, 2, 4]  [8, 4, 4]  2x2     4      F32    ?        192         64
+
+1 DO-Conv layers, 192 parameters, 64 folded; 4 other tensors
+layers to be told their pairing, --pairing input-channel, pytorch or tensorflow: g
+"
+    );
+    let refusal = stderr(&["fold", "bare", "out", "--skip", "a"], path);
+    assert_eq!(
+        refusal,
+        "error: Checkpoint::fold: g: expected to be told its pairing, as --pairing input-channel, \
+         pytorch or tensorflow, got 4 groups of several outputs, and in the file neither g.d_diag nor \
+         do_conv.pairing in the metadata\nhint: --pairing pytorch if the published PyTorch code \
+         trained it, input-channel if do-conv's layers or adapters did\n"
+    );
+    let told = ["--skip", "a", "--pairing", "tensorflow"];
+    let got = stdout(&[&["inspect", "bare"], &told[..]].concat(), path);
+    assert!(got.contains("TensorFlow (--pairing)"), "{got}");
+    stdout(&[&["fold", "bare", "out"], &told[..]].concat(), path);
+
+    checkpoint.metadata_mut().insert("do_conv.pairing".into(), "input_channel".into());
+    checkpoint.save(path.join("told"), false).unwrap();
+    let got = stdout(&["inspect", "told", "--skip", "a"], path);
+    assert!(got.contains("input channel (metadata)") && !got.contains("to be told"), "{got}");
+    stdout(&["fold", "told", "other", "--skip", "a"], path);
 }
 
 #[test]

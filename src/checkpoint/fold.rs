@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use safetensors::Dtype;
 use serde::{Serialize, Serializer};
 
-use super::info::{KERNEL_SIZE, PAIRING, pairing_name};
+use super::info::{FILE_PAIRING, KERNEL_SIZE, PAIRING};
 use super::kernel::{Kernel, Sink, expect_finite};
 use super::output::{Output, copy};
 use super::safetensors::Plan;
@@ -131,7 +131,7 @@ fn as_pairing_name<S: Serializer>(
     pairing: &Pairing,
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {
-    serializer.serialize_str(pairing_name(*pairing))
+    serializer.serialize_str(pairing.name())
 }
 
 /// The operation that errors of folding name.
@@ -145,7 +145,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::layers`] and [`Checkpoint::save`]; [`ErrorKind::Config`] if there is no layer,
-    /// or one of unknown kernel size, and for a batch normalisation or a key to rename that isn't
+    /// or one of unknown kernel size or pairing, and for a batch normalisation or a key to rename that isn't
     /// there; [`ErrorKind::Format`] if two tensors came to have one name; [`ErrorKind::Value`] for a
     /// number that isn't finite, before or after, and if a check should fail. Nothing is written then.
     pub fn fold(&self, path: impl AsRef<Path>, options: &FoldOptions) -> Result<FoldReport> {
@@ -175,7 +175,7 @@ impl Checkpoint {
                 .iter()
                 .map(|(name, piece)| (name.as_str(), piece.dtype(), piece.shape()))
                 .collect(),
-            &self.folded_metadata(&layers),
+            &self.folded_metadata(&layers, &options.layers),
         )?;
         let output = match path {
             Some(path) => Some(Output::create(FOLD, path, options.overwrite, &plan)?),
@@ -215,7 +215,7 @@ impl Checkpoint {
                 key: entry.name.to_owned(),
                 weight_shape: kernel.weight_shape(),
                 dtype: layer.dtype,
-                pairing: layer.pairing,
+                pairing: layer.known_pairing(FOLD)?,
                 batch_norm: options.batch_norms.get(&layer.name).cloned(),
                 parameters: layer.parameters(),
                 difference: worst.difference,
@@ -269,6 +269,7 @@ impl Checkpoint {
         let mut made = Vec::new();
         for layer in layers {
             layer.known_kernel_size(FOLD)?;
+            layer.known_pairing(FOLD)?;
             gone.extend(layer.keys.trained());
             let prefix = &layer.keys.prefix;
             let batch_norm = match options.batch_norms.get(&layer.name) {
@@ -305,8 +306,16 @@ impl Checkpoint {
     }
 
     /// The metadata without what it says of layers that are no more.
-    fn folded_metadata(&self, layers: &[LayerInfo]) -> BTreeMap<String, String> {
+    fn folded_metadata(
+        &self,
+        layers: &[LayerInfo],
+        options: &LayerOptions,
+    ) -> BTreeMap<String, String> {
         let mut metadata = self.metadata.clone();
+        // A layer that stays as it is may need it.
+        if options.skip.is_empty() {
+            metadata.remove(FILE_PAIRING);
+        }
         for layer in layers {
             metadata.remove(&format!("{KERNEL_SIZE}{}", layer.name));
             metadata.remove(&format!("{PAIRING}{}", layer.name));

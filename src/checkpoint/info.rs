@@ -64,8 +64,8 @@ impl Framework {
 pub struct LayerOptions {
     /// Whose keys and shapes. Default: [`Framework::PyTorch`].
     pub framework: Framework,
-    /// Which slice of `D` goes with which of `W`. Default: as the file's metadata says, else as the
-    /// framework does it.
+    /// Which slice of `D` goes with which of `W`. Default: as the file says, else as the framework does
+    /// it; see [`LayerInfo::pairing`].
     pub pairing: Option<Pairing>,
     /// `[M, N]` of layers by name. Default: as the file's metadata says, else a square.
     pub kernel_sizes: BTreeMap<String, [usize; 2]>,
@@ -128,6 +128,21 @@ impl fmt::Display for Form {
     }
 }
 
+/// What tells a layer's pairing; of several the first.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PairingSource {
+    /// [`LayerOptions::pairing`].
+    Options,
+    /// The file's metadata, of the layer or of all layers.
+    Metadata,
+    /// The identity beside `D`, which of all that has PyTorch's keys the published code stores.
+    Identity,
+    /// [`LayerOptions::framework`]: TensorFlow's and Gluon's own, or PyTorch's where it doesn't differ
+    /// from that by input channel.
+    Framework,
+}
+
 /// A DO-Conv layer of a checkpoint, its shapes checked.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,8 +173,12 @@ pub struct LayerInfo {
     pub dtype: Dtype,
     /// Whether there is a bias.
     pub bias: bool,
-    /// Which slice of `D` goes with which of `W`.
-    pub pairing: Pairing,
+    /// Which slice of `D` goes with which of `W`. Unknown, with PyTorch's keys, of several groups of
+    /// several outputs where [`PairingSource`] has nothing that tells it: the published code pairs
+    /// otherwise than layers of this crate's adapters with the same keys.
+    pub pairing: Option<Pairing>,
+    /// What tells the pairing, if it is known.
+    pub pairing_source: Option<PairingSource>,
     pub(super) framework: Framework,
     /// The layer's keys.
     pub(super) keys: Keys,
@@ -184,11 +203,22 @@ impl Keys {
 }
 
 impl LayerInfo {
-    /// Whether the pairing matters and isn't by input channel: the layer then has no feature
-    /// composition, and its kernel comes out right only with that pairing.
+    /// Whether the pairing matters and isn't by input channel, or is unknown: the layer then has no
+    /// feature composition, and its kernel comes out right only with that pairing.
     pub fn needs_pairing(&self) -> bool {
+        !self.pairing.is_some_and(|pairing| pairing.is_by_channel_of(self.extents()))
+    }
+
+    /// Whether pairings differ for a layer of such groups.
+    pub fn pairing_matters(&self) -> bool {
+        let [groups, inputs, outputs] = self.extents();
+        groups > 1 && (inputs > 1 || outputs > 1)
+    }
+
+    /// Groups, and the input and output channels of one.
+    fn extents(&self) -> [usize; 3] {
         let Composer { groups, group_inputs, group_outputs, .. } = self.composer();
-        !self.pairing.is_by_channel_of([groups, group_inputs, group_outputs])
+        [groups, group_inputs, group_outputs]
     }
 
     /// How many tensors of the checkpoint are the layer's.
@@ -209,13 +239,14 @@ impl LayerInfo {
     /// which a checkpoint hasn't got, and a 1×1 layer by its `groups` and all its `in_channels`.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if the kernel's rows and columns aren't known.
+    /// [`ErrorKind::Config`] if the kernel's rows and columns or the pairing aren't known.
     pub fn config(&self) -> Result<DoConv2dConfig> {
-        let kernel_size = self.known_kernel_size("LayerInfo::config")?;
+        const OPERATION: &str = "LayerInfo::config";
+        let kernel_size = self.known_kernel_size(OPERATION)?;
         let config = DoConv2dConfig::new(self.in_channels, self.out_channels, kernel_size)
             .groups(self.groups)
             .bias(self.bias)
-            .pairing(self.pairing);
+            .pairing(self.known_pairing(OPERATION)?);
         Ok(if self.taps > 1 { config.d_mul(self.d_mul) } else { config })
     }
 
@@ -230,9 +261,24 @@ impl LayerInfo {
         })
     }
 
+    pub(super) fn known_pairing(&self, operation: &'static str) -> Result<Pairing> {
+        self.pairing.ok_or_else(|| {
+            let expected =
+                "to be told its pairing, as --pairing input-channel, pytorch or tensorflow";
+            let got = format!(
+                "{} groups of several outputs, and in the file neither {}d_diag nor \
+                 {FILE_PAIRING} in the metadata",
+                self.groups,
+                shown(&self.keys.prefix),
+            );
+            Error::new(ErrorKind::Config, operation, shown(&self.name), expected, got)
+        })
+    }
+
     pub(super) fn composer(&self) -> Composer {
         Composer {
-            pairing: self.pairing,
+            // No kernel is composed by an unknown one.
+            pairing: self.pairing.unwrap_or_default(),
             groups: self.groups,
             // Fields are the caller's to write.
             group_inputs: self.in_channels.checked_div(self.groups).unwrap_or_default(),
@@ -247,14 +293,8 @@ impl LayerInfo {
 pub(super) const KERNEL_SIZE: &str = "do_conv.kernel_size.";
 /// Metadata of a layer that this crate wrote.
 pub(super) const PAIRING: &str = "do_conv.pairing.";
-
-pub(super) fn pairing_name(pairing: Pairing) -> &'static str {
-    match pairing {
-        Pairing::InputChannel => "input_channel",
-        Pairing::PyTorch => "pytorch",
-        Pairing::TensorFlow => "tensorflow",
-    }
-}
+/// Metadata of all layers that have none of their own.
+pub(super) const FILE_PAIRING: &str = Pairing::METADATA_KEY;
 
 /// `M` and `N` of a text as `3x5`.
 pub(super) fn parse_kernel_size(text: &str) -> Option<[usize; 2]> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::float::Float;
-use super::info::{KERNEL_SIZE, Keys, PAIRING, pairing_name, parse_kernel_size};
+use super::info::{FILE_PAIRING, KERNEL_SIZE, Keys, PAIRING, PairingSource, parse_kernel_size};
 use super::tensor::unreadable;
 use super::{CHUNK, Checkpoint, Form, Framework, LayerInfo, LayerOptions, Tensor, shown};
 use crate::Pairing;
@@ -22,7 +22,9 @@ struct Candidate<'a> {
 }
 
 impl Checkpoint {
-    /// The DO-Conv layers, in the order of their names. Tensors that aren't theirs don't matter.
+    /// The DO-Conv layers, in the order of their names. Tensors that aren't theirs don't matter. A
+    /// kernel size or a pairing that the file doesn't tell is unknown here, and refused where it is
+    /// needed.
     ///
     /// # Errors
     /// [`ErrorKind::Format`] for a `W` without its `D`, or the reverse; shapes that don't belong
@@ -246,16 +248,7 @@ impl Checkpoint {
                 }
                 None => square,
             };
-        let written = match self.metadata.get(&format!("{PAIRING}{name}")) {
-            Some(text) => {
-                let pairings = [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow];
-                let pairing = pairings.into_iter().find(|&pairing| pairing_name(pairing) == text);
-                Some(pairing.ok_or_else(|| {
-                    format_error(name, "the name of a pairing in the metadata", &shown(text))
-                })?)
-            }
-            None => None,
-        };
+        let pairing = self.pairing(name, options, &keys, [groups, n, out_channels / groups])?;
         let form = match (d_shape, groups, n) {
             (None, ..) => Form::Pointwise,
             (_, 1, _) => Form::DoConv,
@@ -276,10 +269,43 @@ impl Checkpoint {
             weight_shape: [out_channels, n, taps],
             dtype: self.tensors[&keys.w].dtype(),
             bias: keys.bias.is_some(),
-            pairing: options.pairing.or(written).unwrap_or(options.framework.pairing()),
+            pairing: pairing.map(|(pairing, _)| pairing),
+            pairing_source: pairing.map(|(_, source)| source),
             framework: options.framework,
             keys,
         })
+    }
+
+    /// The pairing of a layer of groups of inputs and outputs, and what tells it.
+    fn pairing(
+        &self,
+        name: &str,
+        options: &LayerOptions,
+        keys: &Keys,
+        extents: [usize; 3],
+    ) -> Result<Option<(Pairing, PairingSource)>> {
+        let own = self.metadata.get(&format!("{PAIRING}{name}")).map(|text| (name, text));
+        let written = own.or(self.metadata.get(FILE_PAIRING).map(|text| (FILE_PAIRING, text)));
+        let written = match written {
+            Some((field, text)) => {
+                let pairings = [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow];
+                let pairing = pairings.into_iter().find(|pairing| pairing.name() == text);
+                Some(pairing.ok_or_else(|| {
+                    format_error(field, "the name of a pairing in the metadata", &shown(text))
+                })?)
+            }
+            None => None,
+        };
+        let own = options.framework.pairing();
+        let source = match options.framework {
+            // Layers of ours have these keys too, and no identity.
+            Framework::PyTorch if keys.identity.is_some() => Some(PairingSource::Identity),
+            Framework::PyTorch if !own.is_by_channel_of(extents) => None,
+            _ => Some(PairingSource::Framework),
+        };
+        let told = options.pairing.map(|pairing| (pairing, PairingSource::Options));
+        let written = written.map(|pairing| (pairing, PairingSource::Metadata));
+        Ok(told.or(written).or(source.map(|source| (own, source))))
     }
 
     /// Refuses a stored identity of another shape or with other values.

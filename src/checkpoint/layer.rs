@@ -4,7 +4,7 @@ use ndarray::{Array1, Array3, ArrayD, ArrayView, Dimension};
 use safetensors::Dtype;
 
 use super::float::Float;
-use super::info::{KERNEL_SIZE, PAIRING, pairing_name};
+use super::info::{FILE_PAIRING, KERNEL_SIZE, PAIRING};
 use super::{Checkpoint, Framework, LayerInfo, Tensor, shown};
 use crate::compose::Composer;
 use crate::error::{Error, ErrorKind, Result};
@@ -107,9 +107,12 @@ impl Checkpoint {
         let [rows, cols] = layer.config().conv.kernel_size;
         self.metadata.insert(format!("{KERNEL_SIZE}{name}"), format!("{rows}x{cols}"));
         let pairing = layer.config().pairing;
-        // Where it doesn't matter, a reader may as well take its own.
-        match layer.spec.groups > 1 || pairing != Pairing::default() {
-            true => self.metadata.insert(format!("{PAIRING}{name}"), pairing_name(pairing).into()),
+        // Where it doesn't matter, a reader may as well take its own; not that of the file's others.
+        let is_told = layer.spec.groups > 1
+            || pairing != Pairing::default()
+            || self.metadata.contains_key(FILE_PAIRING);
+        match is_told {
+            true => self.metadata.insert(format!("{PAIRING}{name}"), pairing.name().into()),
             false => self.metadata.remove(&format!("{PAIRING}{name}")),
         };
         Ok(())

@@ -39,6 +39,13 @@
 //! any other needs [`LayerOptions::kernel_size`]. A layer that this crate wrote has both `M` and `N` and
 //! its pairing in the file's metadata, as `do_conv.kernel_size.NAME` and `do_conv.pairing.NAME`.
 //!
+//! Layers of this crate's adapters have PyTorch's keys and, by default, another pairing than the published
+//! code, which matters for several groups of several outputs. Such a layer needs something that tells it:
+//! [`LayerOptions::pairing`], `do_conv.pairing.NAME` or, for all layers of a file, `do_conv.pairing`
+//! ([`Pairing::METADATA_KEY`](crate::Pairing::METADATA_KEY)) in the metadata, or the identity, which the
+//! published code stores and the adapters don't. Without it [`LayerInfo::pairing`] is unknown, and a fold
+//! refuses it.
+//!
 //! # Hostile files
 //!
 //! Every length, offset and shape is checked against the file before memory is asked for, and no
@@ -71,7 +78,7 @@ pub use ::safetensors::Dtype;
 use ndarray::ArrayD;
 
 pub use fold::{FoldOptions, FoldReport, FoldedLayer};
-pub use info::{Form, Framework, LayerInfo, LayerOptions};
+pub use info::{Form, Framework, LayerInfo, LayerOptions, PairingSource};
 pub use tensor::Tensor;
 
 use crate::compose::BEYOND;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use do_conv::checkpoint::{
-    Checkpoint, Dtype, FoldOptions, FoldReport, Framework, LayerOptions, Tensor,
+    Checkpoint, Dtype, FoldOptions, FoldReport, Framework, LayerOptions, PairingSource, Tensor,
 };
 use do_conv::{Composition, DoConv2d, ErrorKind, Pairing, Result};
 use half::{bf16, f16};
@@ -174,6 +174,156 @@ fn folded_layers_lose_their_metadata() {
     let (folded, _) = fold(&checkpoint, &FoldOptions::default()).unwrap();
     assert_eq!(folded.metadata().keys().collect::<Vec<_>>(), ["do_conv.note"]);
     assert_eq!(folded.values("a.weight").unwrap(), kernel(&problem, &inputs));
+}
+
+/// A layer `a` of three groups of two to four channels, trained by that pairing; nothing tells which.
+fn grouped(pairing: Pairing) -> (Checkpoint, ArrayD<f64>) {
+    let problem = problem([3, 2, 4], [2, 2], 4, pairing);
+    let inputs = inputs(&problem, 7);
+    let mut checkpoint = Checkpoint::new();
+    insert(&mut checkpoint, "a.", Framework::PyTorch, Dtype::F32, &problem, &inputs);
+    (checkpoint, kernel(&problem, &inputs))
+}
+
+fn identity() -> Tensor {
+    tensor(&[6, 4, 4], |index| f32::from(index % 16 % 5 == 0))
+}
+
+const PAIRINGS: [Pairing; 3] = [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow];
+
+#[test]
+fn a_pairing_that_matters_and_that_nothing_tells_is_refused() {
+    let text = "a: expected to be told its pairing, as --pairing input-channel, pytorch or tensorflow, \
+                got 3 groups of several outputs, and in the file neither a.d_diag nor do_conv.pairing \
+                in the metadata";
+    let (checkpoint, _) = grouped(Pairing::InputChannel);
+    let layers = checkpoint.layers(&LayerOptions::default()).unwrap();
+    assert_eq!((layers[0].pairing, layers[0].pairing_source), (None, None));
+    assert!(layers[0].needs_pairing() && layers[0].pairing_matters());
+    let config = ErrorKind::Config;
+    refused(layers[0].config(), config, &format!("LayerInfo::config: {text}"));
+    let refusal = format!("Checkpoint::fold: {text}");
+    refused(fold(&checkpoint, &FoldOptions::default()), config, &refusal);
+
+    // One input and several outputs a group, as depthwise layers with a multiplier have.
+    let depthwise = problem([3, 1, 2], [2, 2], 4, Pairing::InputChannel);
+    let mut checkpoint = Checkpoint::new();
+    insert(
+        &mut checkpoint,
+        "a.",
+        Framework::PyTorch,
+        Dtype::F32,
+        &depthwise,
+        &inputs(&depthwise, 7),
+    );
+    refused(fold(&checkpoint, &FoldOptions::default()), config, &refusal);
+}
+
+#[test]
+fn a_pairing_that_does_not_matter_needs_not_be_told() {
+    for groups in [[1, 2, 3], [4, 1, 1], [3, 2, 1]] {
+        let problem = problem(groups, [2, 2], 4, Pairing::InputChannel);
+        let inputs = inputs(&problem, 7);
+        let mut checkpoint = Checkpoint::new();
+        insert(&mut checkpoint, "a.", Framework::PyTorch, Dtype::F32, &problem, &inputs);
+        let layers = checkpoint.layers(&LayerOptions::default()).unwrap();
+        assert_eq!(layers[0].pairing_source, Some(PairingSource::Framework));
+        let (folded, _) = fold(&checkpoint, &FoldOptions::default()).unwrap();
+        assert_eq!(folded.values("a.weight").unwrap(), kernel(&problem, &inputs), "{groups:?}");
+    }
+}
+
+/// Asserts what tells the pairing, and that the fold is by it.
+#[track_caller]
+fn folds_to(
+    checkpoint: &Checkpoint,
+    options: &LayerOptions,
+    source: PairingSource,
+    expected: &ArrayD<f64>,
+) {
+    let layers = checkpoint.layers(options).unwrap();
+    assert_eq!(layers[0].pairing_source, Some(source));
+    let (folded, report) =
+        fold(checkpoint, &FoldOptions::default().layers(options.clone())).unwrap();
+    assert_eq!(folded.values("a.weight").unwrap(), expected);
+    assert_eq!(layers[0].pairing, Some(report.layers[0].pairing));
+    assert!(folded.metadata().is_empty(), "{:?}", folded.metadata());
+}
+
+#[test]
+fn every_way_to_tell_a_pairing_folds_to_its_kernels() {
+    let options = LayerOptions::default();
+    for pairing in PAIRINGS {
+        let (checkpoint, expected) = grouped(pairing);
+        let told = options.clone().pairing(pairing);
+        folds_to(&checkpoint, &told, PairingSource::Options, &expected);
+
+        let name = match pairing {
+            Pairing::InputChannel => "input_channel",
+            Pairing::PyTorch => "pytorch",
+            Pairing::TensorFlow => "tensorflow",
+        };
+        for key in ["do_conv.pairing", "do_conv.pairing.a"] {
+            let mut checkpoint = checkpoint.clone();
+            checkpoint.metadata_mut().insert(key.into(), name.into());
+            folds_to(&checkpoint, &options, PairingSource::Metadata, &expected);
+            // Also against an identity, which this crate's files have with every pairing.
+            checkpoint.insert("a.d_diag", identity());
+            folds_to(&checkpoint, &options, PairingSource::Metadata, &expected);
+        }
+    }
+    for key in ["a.d_diag", "a.D_diag"] {
+        let (mut checkpoint, expected) = grouped(Pairing::PyTorch);
+        checkpoint.insert(key, identity());
+        folds_to(&checkpoint, &options, PairingSource::Identity, &expected);
+    }
+}
+
+#[test]
+fn options_come_before_the_metadata_of_a_layer_and_that_before_the_file_s() {
+    let (mut checkpoint, expected) = grouped(Pairing::InputChannel);
+    checkpoint.metadata_mut().insert("do_conv.pairing".into(), "pytorch".into());
+    checkpoint.metadata_mut().insert("do_conv.pairing.a".into(), "input_channel".into());
+    folds_to(&checkpoint, &LayerOptions::default(), PairingSource::Metadata, &expected);
+    checkpoint.metadata_mut().insert("do_conv.pairing.a".into(), "tensorflow".into());
+    let options = LayerOptions::default().pairing(Pairing::InputChannel);
+    folds_to(&checkpoint, &options, PairingSource::Options, &expected);
+}
+
+#[test]
+fn the_pairing_of_a_file_stays_with_layers_that_stay() {
+    let (mut checkpoint, expected) = grouped(Pairing::InputChannel);
+    for part in ["W", "D", "bias"] {
+        let tensor = checkpoint.get(&format!("a.{part}")).unwrap().clone();
+        checkpoint.insert(format!("b.{part}"), tensor);
+    }
+    checkpoint
+        .metadata_mut()
+        .insert(Pairing::METADATA_KEY.into(), Pairing::InputChannel.name().into());
+    let options = FoldOptions::default().layers(LayerOptions::default().skip("b"));
+    let (half, _) = fold(&checkpoint, &options).unwrap();
+    assert_eq!(half.metadata(), checkpoint.metadata());
+    let (folded, _) = fold(&half, &FoldOptions::default()).unwrap();
+    for key in ["a.weight", "b.weight"] {
+        assert_eq!(folded.values(key).unwrap(), expected);
+    }
+    assert!(folded.metadata().is_empty());
+}
+
+#[test]
+fn a_layer_put_into_a_file_of_another_pairing_keeps_its_own() {
+    for groups in [[1, 2, 3], [3, 2, 4]] {
+        let problem = problem(groups, [2, 2], 4, Pairing::InputChannel);
+        let inputs = inputs(&problem, 7);
+        let mut checkpoint = Checkpoint::new();
+        checkpoint.metadata_mut().insert("do_conv.pairing".into(), "pytorch".into());
+        let layer: DoConv2d<f32> = problem.layer(&inputs, Composition::Kernel);
+        checkpoint.insert_layer("a", &layer).unwrap();
+        let found = checkpoint.layers(&LayerOptions::default()).unwrap();
+        assert_eq!(found[0].config().unwrap().pairing, Pairing::InputChannel);
+        let (folded, _) = fold(&checkpoint, &FoldOptions::default()).unwrap();
+        assert_eq!(folded.values("a.weight").unwrap(), kernel(&problem, &inputs));
+    }
 }
 
 #[test]

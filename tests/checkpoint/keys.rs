@@ -227,6 +227,7 @@ fn what_a_file_says_of_a_layer_survives_a_stripped_prefix() {
     let layer: DoConv2d<f32> = problem.layer(&inputs(&problem, 1), do_conv::Composition::Kernel);
     let mut checkpoint = Checkpoint::new();
     checkpoint.insert_layer("module.c", &layer).unwrap();
+    checkpoint.metadata_mut().insert("do_conv.pairing".into(), "tensorflow".into());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     checkpoint.save(&path, false).unwrap();
@@ -234,7 +235,8 @@ fn what_a_file_says_of_a_layer_survives_a_stripped_prefix() {
     let stripped = Checkpoint::open_with(&path, &options).unwrap();
     let found = layers(&stripped).unwrap();
     assert_eq!((found[0].name.as_str(), found[0].kernel_size), ("c", Some([2, 8])));
-    assert_eq!(found[0].pairing, Pairing::InputChannel);
+    assert_eq!(found[0].pairing, Some(Pairing::InputChannel));
+    assert_eq!(stripped.metadata()["do_conv.pairing"], "tensorflow");
     let report = stripped.fold(folder.path().join("folded"), &FoldOptions::default()).unwrap();
     assert_eq!(report.layers[0].weight_shape, [6, 2, 2, 8]);
     let folded = Checkpoint::open(folder.path().join("folded")).unwrap();
@@ -319,7 +321,11 @@ fn layers_of_every_framework_compute_what_they_did() {
         let inputs = inputs(&problem, 2);
         let mut checkpoint = Checkpoint::new();
         insert(&mut checkpoint, "net.conv.", framework, Dtype::F16, &problem, &inputs);
-        let options = LayerOptions::default().framework(framework).kernel_size("net.conv", [2, 3]);
+        let mut options =
+            LayerOptions::default().framework(framework).kernel_size("net.conv", [2, 3]);
+        if framework == Framework::PyTorch {
+            options = options.pairing(pairing); // there is no identity that tells it
+        }
         let found = checkpoint.layers(&options).unwrap();
         let config = found[0].config().unwrap();
         let got: DoConv2d<f64> = checkpoint.layer(&found[0], config).unwrap();
@@ -338,6 +344,11 @@ fn metadata_that_makes_no_sense() {
             "do_conv.pairing.a",
             "mxnet",
             "a: expected the name of a pairing in the metadata, got mxnet",
+        ),
+        (
+            "do_conv.pairing",
+            "mxnet",
+            "do_conv.pairing: expected the name of a pairing in the metadata, got mxnet",
         ),
     ] {
         let mut checkpoint = good();

@@ -70,7 +70,7 @@ pub struct Source {
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// Which slice of D goes with which of W in layers of several groups; the default is what the
-    /// file says, else that of the format.
+    /// file says by its metadata or d_diag, else that of the format tensorflow or gluon.
     #[arg(long, value_enum)]
     pub pairing: Option<PairingName>,
     /// The rows and columns of a layer's kernel, needed where their product isn't a square.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{Write, stdout};
 
 use do_conv::Pairing;
-use do_conv::checkpoint::LayerInfo;
+use do_conv::checkpoint::{LayerInfo, PairingSource};
 
 use crate::arguments::Inspect;
 use crate::table::{Table, shown};
@@ -34,7 +34,7 @@ pub fn run(arguments: &Inspect) -> Result<(), Box<dyn Error>> {
             layer.kernel_size.map_or("?".to_owned(), |[rows, cols]| format!("{rows}x{cols}")),
             layer.d_mul.to_string(),
             layer.dtype.to_string(),
-            pairing(layer).to_owned(),
+            pairing(layer),
             before.to_string(),
             after.to_string(),
         ]);
@@ -59,12 +59,19 @@ pub fn run(arguments: &Inspect) -> Result<(), Box<dyn Error>> {
         layers.iter().map(|layer| shown(&layer.name)).collect::<Vec<_>>().join(", ")
     };
     for kind in [Pairing::PyTorch, Pairing::TensorFlow] {
-        let paired: Vec<_> =
-            layers.iter().filter(|layer| layer.needs_pairing() && layer.pairing == kind).collect();
+        let paired: Vec<_> = layers
+            .iter()
+            .filter(|layer| layer.needs_pairing() && layer.pairing == Some(kind))
+            .collect();
         if !paired.is_empty() {
-            let kind = pairing(paired[0]);
+            let kind = pairing_name(kind);
             writeln!(out, "grouped layers that need the {kind} pairing: {}", named(paired))?;
         }
+    }
+    let open: Vec<_> = layers.iter().filter(|layer| layer.pairing.is_none()).collect();
+    if !open.is_empty() {
+        let choices = "--pairing input-channel, pytorch or tensorflow";
+        writeln!(out, "layers to be told their pairing, {choices}: {}", named(open))?;
     }
     let open: Vec<_> = layers.iter().filter(|layer| layer.kernel_size.is_none()).collect();
     if !open.is_empty() {
@@ -73,10 +80,24 @@ pub fn run(arguments: &Inspect) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The pairing where it matters.
-fn pairing(layer: &LayerInfo) -> &'static str {
+/// The pairing where it matters, and what tells it.
+fn pairing(layer: &LayerInfo) -> String {
+    let source = match layer.pairing_source {
+        Some(PairingSource::Options) => "--pairing",
+        Some(PairingSource::Metadata) => "metadata",
+        Some(PairingSource::Identity) => "d_diag",
+        Some(_) => "format",
+        None => "",
+    };
     match layer.pairing {
-        _ if !layer.needs_pairing() => "-",
+        _ if !layer.pairing_matters() => "-".to_owned(),
+        Some(pairing) => format!("{} ({source})", pairing_name(pairing)),
+        None => "?".to_owned(),
+    }
+}
+
+fn pairing_name(pairing: Pairing) -> &'static str {
+    match pairing {
         Pairing::InputChannel => "input channel",
         Pairing::PyTorch => "PyTorch",
         Pairing::TensorFlow => "TensorFlow",

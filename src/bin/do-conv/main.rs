@@ -49,6 +49,11 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
         _ if error.expected.starts_with("to be told its kernel size") => {
             format!("--kernel {}=MxN", error.field)
         }
+        _ if error.expected.starts_with("to be told its pairing") => {
+            "--pairing pytorch if the published PyTorch code trained it, input-channel if do-conv's \
+             layers or adapters did"
+                .to_owned()
+        }
         _ if error.operation == "Checkpoint::layers" => {
             "--format says whose checkpoint it is; --skip NAME leaves a layer as it is".to_owned()
         }

@@ -151,7 +151,7 @@ mod tests {
     fn kept(memory: &Memory<f32>) -> Vec<usize> {
         let spare = memory.0.lock().unwrap();
         let lens: Vec<_> = spare.buffers.iter().map(Vec::len).collect();
-        assert_eq!(spare.len, lens.iter().sum());
+        assert_eq!(spare.len, lens.iter().sum::<usize>());
         lens
     }
 

@@ -61,7 +61,7 @@ pub fn correlate<T: Scalar>(
         channels: groups * sources,
         padded: true,
         crossing: false,
-        tile_rows: usize::MAX,
+        tile_rows: None,
     };
     let blocks = blocks(&source, *sources, usize::MAX);
     let tasks = batch * groups * blocks.len();
@@ -106,7 +106,7 @@ impl<M: Copy, E: Copy> Recent<M, E> {
         S: Simd<T, Mask = M, EvenMask = E>,
     {
         let block = blocks.get(index);
-        let tables = source.tables_len(block.lines.len(), block.cols.len());
+        let tables = source.tables_of(&block);
         let new = || {
             let strip = Strip::new(simd, source, &block);
             (block, strip)

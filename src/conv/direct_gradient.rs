@@ -26,7 +26,7 @@ pub fn run<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, x: &[T], dy: &[T]
         channels: spec.in_channels,
         padded: true,
         crossing: false,
-        tile_rows: usize::MAX,
+        tile_rows: None,
     };
     let blocks = blocks(&source, spec.group_inputs(), PIXELS);
     let job = Job { geometry, source, blocks, x, dy };

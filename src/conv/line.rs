@@ -76,13 +76,6 @@ impl<M: Copy, E: Copy> Line<M, E> {
         line
     }
 
-    /// Bytes of its tables, about.
-    pub fn tables_len(&self) -> usize {
-        let of_vector = size_of::<M>() + size_of::<E>() + size_of::<Vec<(usize, usize)>>() + 1;
-        let gathered: usize = self.gathered.iter().map(Vec::len).sum();
-        self.kinds.len() * of_vector + gathered * size_of::<(usize, usize)>()
-    }
-
     /// What reads vector `index` of image rows.
     #[inline(always)]
     pub fn reader(&self, index: usize) -> Reader<'_, M, E> {

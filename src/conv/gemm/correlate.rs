@@ -229,10 +229,10 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
         let like = plans.iter().position(|(known, ..)| known.is_like(block));
         let index = like.unwrap_or_else(|| {
             plans.truncate(MOST_PLANS - 1);
-            let of =
-                |(_, strip, plan): &(_, Strip<_, _>, Plan)| strip.tables_len() + plan.tables_len();
-            while plans.iter().map(of).sum::<usize>() > KEPT_TABLES {
-                plans.pop();
+            let source = &self.layout.source;
+            let mut kept = plans.iter().map(|(known, ..)| source.tables_of(known)).sum::<usize>();
+            while kept > KEPT_TABLES {
+                kept -= plans.pop().map_or(kept, |(known, ..)| source.tables_of(&known));
             }
             let strip = Strip::new(simd, &self.layout.source, block);
             let plan = Plan::new(&self.layout, block, &strip);

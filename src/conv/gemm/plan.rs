@@ -82,13 +82,6 @@ impl Plan {
         plan
     }
 
-    /// Bytes of its tables.
-    pub fn tables_len(&self) -> usize {
-        size_of_val(&self.pieces[..])
-            + size_of_val(&self.parts[..])
-            + size_of_val(&self.stretches[..])
-    }
-
     /// Adds the parts of the piece `outputs` of a line, of which so many pixels come before.
     fn add_parts<M: Copy, E: Copy>(
         &mut self,

@@ -80,15 +80,15 @@ pub struct Source<'a> {
     /// Whether lines are so short that the pixels of a block are read as one line, copied for each
     /// tap.
     pub crossing: bool,
-    /// Most pixels of the tiles that the blocks are cut into, for each of which a plan lists the taps.
-    pub tile_rows: usize,
+    /// Most pixels of the tiles that blocks are cut into by a plan, which lists the taps of each.
+    pub tile_rows: Option<usize>,
 }
 
 impl<'a> Source<'a> {
     /// Lines shorter than a quarter of a register tile's `most` rows are read together.
     pub fn new(rows: &'a TapAxis, cols: &'a TapAxis, channels: usize, most: usize) -> Self {
         let crossing = 4 * cols.output < most;
-        Self { rows, cols, channels, padded: false, crossing, tile_rows: most }
+        Self { rows, cols, channels, padded: false, crossing, tile_rows: Some(most) }
     }
 
     /// How many lines of how many pixels a block is read as.
@@ -137,30 +137,27 @@ impl<'a> Source<'a> {
         axis_len(self.rows, lines)
     }
 
-    /// Bytes of the tables of a block of so many lines and columns, about: of its [`Strip`], and of its
-    /// plan.
-    pub fn tables_len(&self, lines: usize, cols: usize) -> usize {
+    /// Bytes of the tables of a block, about: of its [`Strip`], and of its plan.
+    pub fn tables_of(&self, block: &Block) -> usize {
+        self.tables_len(block.lines.len(), block.cols.len())
+    }
+
+    /// The same of so many lines and columns.
+    fn tables_len(&self, lines: usize, cols: usize) -> usize {
         const ENTRY: usize = size_of::<Option<usize>>();
         /// A row's place in the strip, while rows are being numbered, and what a hash table leaves free.
         const ROW: usize = 4 * ENTRY;
-        let pixels = lines.saturating_mul(cols);
-        let (strip, tiles) = match self.crossing {
-            true => (ENTRY.saturating_mul(pixels).saturating_mul(self.taps()), pixels),
+        let of_taps = |places: usize| ENTRY.saturating_mul(places).saturating_mul(self.taps());
+        let (strip, lines, line_len) = match self.crossing {
+            true => (of_taps(lines * cols), 1, lines * cols),
             false => {
                 let of_lines = ENTRY.saturating_mul(lines * self.rows.offsets.len());
                 let of_rows = ROW.saturating_mul(axis_len(self.rows, lines));
                 let of_cols = ENTRY.saturating_mul(axis_len(self.cols, cols));
-                (of_lines.saturating_add(of_rows).saturating_add(of_cols), cols)
+                (of_lines.saturating_add(of_rows).saturating_add(of_cols), lines, cols)
             }
         };
-        let tiles = match self.crossing {
-            true => tiles.div_ceil(self.tile_rows),
-            false => lines * tiles.div_ceil(self.tile_rows),
-        };
-        let plan = match self.tile_rows {
-            usize::MAX => 0,
-            _ => ENTRY.saturating_mul(tiles).saturating_mul(self.taps()),
-        };
+        let plan = self.tile_rows.map_or(0, |rows| of_taps(lines * line_len.div_ceil(rows)));
         strip.saturating_add(plan)
     }
 }
@@ -371,13 +368,6 @@ impl<M: Copy, E: Copy> Strip<M, E> {
         &self.tap_starts
     }
 
-    /// Bytes of its tables, about.
-    pub fn tables_len(&self) -> usize {
-        let entries = self.row_starts.len() + self.line_rows.len() + self.gathered.len();
-        let lines: usize = self.segments.iter().map(|segment| segment.line.tables_len()).sum();
-        entries * size_of::<Option<usize>>() + lines
-    }
-
     /// Makes room for so many channels, and for a vector past them.
     pub fn reserve<T: Scalar>(&self, channels: usize, target: &mut Vec<T>) {
         reserve(target, channels * self.channel_len + MOST_LANES);
@@ -405,8 +395,9 @@ impl<M: Copy, E: Copy> Strip<M, E> {
                 *value = pixel.map_or(T::zero(), |pixel| source[pixel]);
             }
             if self.row_starts.is_empty() {
-                // Nothing but padding: nobody reads this strip, and it has room for no row.
-            } else if self.row_len <= NARROW * S::LANES {
+                continue; // Nothing but padding, which nobody reads: there is room for no row.
+            }
+            if self.row_len <= NARROW * S::LANES {
                 self.fill_columns(simd, source, target);
             } else {
                 self.fill_rows(simd, source, target);

@@ -6,50 +6,20 @@ use ndarray::{Array4, ArrayView, ArrayView4, Axis, Dimension, Slice};
 
 use crate::case::{Case, THREADS};
 use crate::draw::Draw;
-use crate::make;
-use crate::runner::{Outcome, Promise, pool};
+use crate::layers::{LayerPromise, arrays};
+use crate::runner::{Outcome, pool};
 
 /// The promise.
 #[derive(Debug)]
 pub struct Bits;
 
-impl Promise for Bits {
-    type Case = Case;
+impl LayerPromise for Bits {
+    const NAME: &str = "bits";
+    const MEASURE: &str = "differing elements";
 
-    fn name(&self) -> &'static str {
-        "bits"
+    fn check<T: Scalar>(&self, case: &Case) -> Outcome {
+        run::<T>(case)
     }
-
-    fn measure(&self) -> &'static str {
-        "differing elements"
-    }
-
-    fn case(&self, draw: &mut Draw) -> Case {
-        runnable(make::case(draw))
-    }
-
-    fn check(&self, case: &Case) -> Outcome {
-        match case.double {
-            true => run::<f64>(case),
-            false => run::<f32>(case),
-        }
-    }
-
-    fn smaller(&self, case: &Case) -> Vec<Case> {
-        make::smaller(case)
-    }
-
-    fn describe(&self, case: &Case) -> String {
-        case.describe()
-    }
-}
-
-/// The case, by a composition that its layer has.
-pub fn runnable(mut case: Case) -> Case {
-    if !case.is_layer() {
-        case.composition = Composition::Kernel;
-    }
-    case
 }
 
 /// The bits of every result, by name, in order.
@@ -104,24 +74,6 @@ fn equal(what: &str, one: &[u64], other: &[u64]) -> Result<(), String> {
     Err(format!("{what}: {differing} of {} elements differ, the first at {first:?}", one.len()))
 }
 
-/// A layer, `x` and `dy`.
-pub type Arrays<T> = (DoConv2d<T>, Array4<T>, Array4<T>);
-
-/// The layer, `x` and `dy` of a case that has an output, of random reals.
-///
-/// # Errors
-/// The crate's, as text.
-pub fn arrays<T: Scalar>(case: &Case) -> Result<Arrays<T>, String> {
-    let inputs = case.inputs(Draw::real);
-    let layer = case.layer::<T>(&inputs).map_err(|error| error.to_string())?;
-    let array = |shape: [usize; 4], values: &[f64]| {
-        let values = values.iter().map(|&value| T::round_from(value)).collect();
-        Array4::from_shape_vec(shape, values).expect("values for the shape")
-    };
-    let (x, dy) = (array(case.x_shape(), &inputs.x), array(case.y_shape(), &inputs.dy));
-    Ok((layer, x, dy))
-}
-
 /// One image of a batch, as a batch.
 fn one_image<T>(images: &Array4<T>, image: usize) -> ArrayView4<'_, T> {
     images.slice_axis(Axis(0), Slice::from(image..image + 1))
@@ -132,7 +84,7 @@ fn run<T: Scalar>(case: &Case) -> Outcome {
         return Ok(0.0);
     }
     let text = |error: do_conv::Error| error.to_string();
-    let (layer, x, dy) = arrays::<T>(case)?;
+    let (layer, x, dy) = arrays::<T>(case, &case.inputs(Draw::real))?;
     let first = pool(1).install(|| Results::of(&layer, &x, &dy))?;
     for threads in THREADS {
         let fresh = pool(threads).install(|| Results::of(&layer.clone(), &x, &dy))?;

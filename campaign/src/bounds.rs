@@ -3,45 +3,22 @@
 use do_conv::{PaddingMode, Scalar};
 use ndarray::ArrayD;
 
-use crate::bits::runnable;
 use crate::case::Case;
 use crate::draw::Draw;
-use crate::make;
+use crate::layers::{LayerPromise, arrays};
 use crate::oracle::{self, Inputs};
-use crate::runner::{Outcome, Promise, pool};
+use crate::runner::{Outcome, pool};
 
 /// The promise.
 #[derive(Debug)]
 pub struct Bounds;
 
-impl Promise for Bounds {
-    type Case = Case;
+impl LayerPromise for Bounds {
+    const NAME: &str = "bounds";
+    const MEASURE: &str = "largest part of the bound";
 
-    fn name(&self) -> &'static str {
-        "bounds"
-    }
-
-    fn measure(&self) -> &'static str {
-        "largest part of the bound"
-    }
-
-    fn case(&self, draw: &mut Draw) -> Case {
-        runnable(make::case(draw))
-    }
-
-    fn check(&self, case: &Case) -> Outcome {
-        pool(case.threads).install(|| match case.double {
-            true => run::<f64>(case),
-            false => run::<f32>(case),
-        })
-    }
-
-    fn smaller(&self, case: &Case) -> Vec<Case> {
-        make::smaller(case)
-    }
-
-    fn describe(&self, case: &Case) -> String {
-        case.describe()
+    fn check<T: Scalar>(&self, case: &Case) -> Outcome {
+        pool(case.threads).install(|| run::<T>(case))
     }
 }
 
@@ -87,12 +64,7 @@ fn run<T: Scalar>(case: &Case) -> Outcome {
     };
     let sums = oracle::evaluate(case, &sizes, &depthwise);
 
-    let layer = case.layer::<T>(&inputs).map_err(text)?;
-    let array = |shape: [usize; 4], values: &[f64]| {
-        let values = values.iter().map(|&value| T::round_from(value)).collect();
-        ndarray::Array4::from_shape_vec(shape, values).expect("values for the shape")
-    };
-    let (x, dy) = (array(case.x_shape(), &inputs.x), array(case.y_shape(), &inputs.dy));
+    let (layer, x, dy) = arrays::<T>(case, &inputs)?;
     let (y, saved) = layer.forward_train(&x).map_err(text)?;
     let got = layer.backward(&saved, &dy).map_err(text)?;
     let plain = layer.fold();

@@ -9,6 +9,7 @@ mod bytes;
 mod case;
 mod draw;
 mod geometry;
+mod layers;
 mod make;
 mod oracle;
 mod places;

@@ -3,45 +3,23 @@
 
 use do_conv::{DoConv2d, Scalar};
 
-use crate::bits::{arrays, bits, runnable};
+use crate::bits::bits;
 use crate::case::Case;
 use crate::draw::Draw;
-use crate::make;
+use crate::layers::{LayerPromise, arrays};
 use crate::oracle;
-use crate::runner::{Outcome, Promise, pool};
+use crate::runner::{Outcome, pool};
 
 /// The promise.
 #[derive(Debug)]
 pub struct Special;
 
-impl Promise for Special {
-    type Case = Case;
+impl LayerPromise for Special {
+    const NAME: &str = "special";
+    const MEASURE: &str = "results read it, largest part";
 
-    fn name(&self) -> &'static str {
-        "special"
-    }
-
-    fn measure(&self) -> &'static str {
-        "results read it, largest part"
-    }
-
-    fn case(&self, draw: &mut Draw) -> Case {
-        runnable(make::case(draw))
-    }
-
-    fn check(&self, case: &Case) -> Outcome {
-        pool(case.threads).install(|| match case.double {
-            true => run::<f64>(case),
-            false => run::<f32>(case),
-        })
-    }
-
-    fn smaller(&self, case: &Case) -> Vec<Case> {
-        make::smaller(case)
-    }
-
-    fn describe(&self, case: &Case) -> String {
-        case.describe()
+    fn check<T: Scalar>(&self, case: &Case) -> Outcome {
+        pool(case.threads).install(|| run::<T>(case))
     }
 }
 
@@ -65,7 +43,7 @@ fn run<T: Scalar>(case: &Case) -> Outcome {
         return Ok(0.0);
     }
     let text = |error: do_conv::Error| error.to_string();
-    let (layer, x, dy) = arrays::<T>(case)?;
+    let (layer, x, dy) = arrays::<T>(case, &case.inputs(Draw::real))?;
     let draw = &mut Draw::new(case.values, "special", 0);
     let special: T = value(draw);
     let ones = |len: usize| vec![1i64; len];

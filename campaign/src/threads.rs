@@ -5,11 +5,12 @@ use std::panic::{self, AssertUnwindSafe};
 use do_conv::{Conv2d, DoConv2d, Scalar};
 use ndarray::Array4;
 
-use crate::bits::{Results, arrays, bits, runnable};
+use crate::bits::{Results, bits};
 use crate::case::{Case, THREADS};
 use crate::draw::Draw;
-use crate::make;
-use crate::runner::{Outcome, Promise, pool};
+use crate::layers::{LayerPromise, arrays, runnable};
+use crate::make::MOST_PRODUCTS;
+use crate::runner::{Outcome, pool};
 
 /// Threads that share a layer.
 const SHARING: usize = 16;
@@ -18,39 +19,21 @@ const SHARING: usize = 16;
 #[derive(Debug)]
 pub struct Threads;
 
-impl Promise for Threads {
-    type Case = Case;
-
-    fn name(&self) -> &'static str {
-        "threads"
-    }
-
-    fn measure(&self) -> &'static str {
-        "differing results"
-    }
+impl LayerPromise for Threads {
+    const NAME: &str = "threads";
+    const MEASURE: &str = "differing results";
 
     fn case(&self, draw: &mut Draw) -> Case {
-        let mut case = runnable(make::case(draw));
+        let mut case = runnable(draw);
         // There are many threads to compute it.
-        while case.products() > make::MOST_PRODUCTS / 10 {
-            case = runnable(make::case(draw));
+        while case.products() > MOST_PRODUCTS / 10 {
+            case = runnable(draw);
         }
         case
     }
 
-    fn check(&self, case: &Case) -> Outcome {
-        match case.double {
-            true => run::<f64>(case),
-            false => run::<f32>(case),
-        }
-    }
-
-    fn smaller(&self, case: &Case) -> Vec<Case> {
-        make::smaller(case)
-    }
-
-    fn describe(&self, case: &Case) -> String {
-        case.describe()
+    fn check<T: Scalar>(&self, case: &Case) -> Outcome {
+        run::<T>(case)
     }
 }
 
@@ -77,11 +60,11 @@ fn run<T: Scalar>(case: &Case) -> Outcome {
     if case.output().is_none() || !case.is_layer() {
         return Ok(0.0);
     }
-    let (layer, x, dy) = arrays::<T>(case)?;
+    let (layer, x, dy) = arrays::<T>(case, &case.inputs(Draw::real))?;
     let conv = layer.fold();
     // Another image size for every other thread, so that buffers of different sizes go around.
     let other = Case { image: [case.image[0] + 1, case.image[1] + 2], ..case.clone() };
-    let (_, other_x, other_dy) = arrays::<T>(&other)?;
+    let (_, other_x, other_dy) = arrays::<T>(&other, &other.inputs(Draw::real))?;
     let mut tasks = Vec::new();
     for (x, dy) in [(x, dy), (other_x, other_dy)] {
         let expected = pool(1).install(|| Results::of(&layer.clone(), &x, &dy))?;

@@ -7,6 +7,7 @@ use ndarray::{Array, ArrayRef, ArrayView, ArrayViewMut, Dimension, IntoDimension
 use crate::Scalar;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::element_count;
+use crate::memory::{self, NoRoom, Room};
 
 /// The array as one of rank `E`.
 pub(crate) fn view<'a, T, D: Dimension, E: Dimension>(
@@ -87,19 +88,68 @@ pub(crate) fn contiguous<T: Clone, D: Dimension>(view: ArrayView<'_, T, D>) -> C
     }
 }
 
-/// Lets `write` fill a slice and stores it in `target`, directly if its elements lie in order; gives
-/// what `write` gives.
-pub(crate) fn fill<T: Scalar, D: Dimension, R>(
-    mut target: ArrayViewMut<'_, T, D>,
-    write: impl FnOnce(&mut [T]) -> R,
-) -> R {
-    if let Some(slice) = target.as_slice_mut() {
-        return write(slice);
+/// A layer's own elements in logical order, which they are kept in, to write to.
+pub(crate) fn contiguous_mut<T, D: Dimension>(array: &mut Array<T, D>) -> &mut [T] {
+    array.as_slice_mut().unwrap_or_default()
+}
+
+/// Where results go: the caller's elements in logical order, or, if they don't lie so, a copy that
+/// [`Target::store`] writes to them.
+pub(crate) struct Target<'a, T, D> {
+    place: ArrayViewMut<'a, T, D>,
+    copy: Option<Vec<T>>,
+}
+
+impl<'a, T: Scalar, D: Dimension> Target<'a, T, D> {
+    pub(crate) fn new(
+        operation: &'static str,
+        field: &'static str,
+        mut place: ArrayViewMut<'a, T, D>,
+    ) -> Result<Self> {
+        if place.as_slice_mut().is_some() {
+            return Ok(Self { place, copy: None });
+        }
+        let mut copy = room(operation, field, place.len())?;
+        copy.resize(place.len(), T::zero());
+        Ok(Self { place, copy: Some(copy) })
     }
-    let mut values = vec![T::zero(); target.len()];
-    let result = write(&mut values);
-    target.iter_mut().zip(values).for_each(|(target, value)| *target = value);
-    result
+
+    /// The same of a place that may not be wanted.
+    pub(crate) fn optional(
+        operation: &'static str,
+        field: &'static str,
+        place: Option<ArrayViewMut<'a, T, D>>,
+    ) -> Result<Option<Self>> {
+        place.map(|place| Self::new(operation, field, place)).transpose()
+    }
+
+    /// The elements, of any value, to be written.
+    pub(crate) fn elements(&mut self) -> &mut [T] {
+        match &mut self.copy {
+            Some(copy) => copy,
+            None => self.place.as_slice_mut().unwrap_or_default(),
+        }
+    }
+
+    /// Puts what was written in its place.
+    pub(crate) fn store(mut self) {
+        if let Some(copy) = self.copy {
+            self.place.iter_mut().zip(copy).for_each(|(place, value)| *place = value);
+        }
+    }
+}
+
+/// Lets `write` fill the elements of `target` and stores them, if there is room for what that needs.
+pub(crate) fn fill<T: Scalar, D: Dimension>(
+    operation: &'static str,
+    field: &'static str,
+    target: ArrayViewMut<'_, T, D>,
+    write: impl FnOnce(&mut [T]) -> Room<()>,
+) -> Result<()> {
+    let mut target = Target::new(operation, field, target)?;
+    write(target.elements()).map_err(|none| none.refuse(operation, NoRoom::BUFFERS))?;
+    target.store();
+    Ok(())
 }
 
 /// A new array of zeros, or an error where there is no room for it.
@@ -121,10 +171,5 @@ pub(crate) fn room<T>(
     field: &'static str,
     count: usize,
 ) -> Result<Vec<T>> {
-    let mut elements = Vec::new();
-    elements.try_reserve_exact(count).map_err(|_| {
-        let expected = format!("room for {count} elements");
-        Error::new(ErrorKind::Memory, operation, field, expected, "none")
-    })?;
-    Ok(elements)
+    memory::room(count).map_err(|none| none.refuse(operation, field))
 }

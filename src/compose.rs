@@ -9,6 +9,8 @@ use crate::conv::for_each_chunk;
 use crate::conv::gemm::Engine;
 use crate::conv::simd::{Kernel, MOST_LANES, Simd, load_part, store_part};
 use crate::geometry::Spec;
+use crate::kernels::Factors;
+use crate::memory::{Buffers, Need, Room, Scratch, reserve};
 use crate::{Pairing, Scalar};
 
 /// Elements of a sum's row that are computed side by side; rows of `D` are filled up to a multiple.
@@ -62,17 +64,31 @@ impl Composer {
     /// The elements of `d`, `[channels, MN, S]`, where the identity `E` is one, which is repeated as
     /// often as it fits into `S`: `s ≡ m` modulo `MN`.
     pub fn at_identity<'d, T>(&self, d: &'d mut [T]) -> impl Iterator<Item = &'d mut T> {
-        let Self { taps, d_mul, .. } = *self;
-        d.chunks_exact_mut(d_mul).enumerate().flat_map(move |(row, values)| {
-            values[row % taps..].iter_mut().step_by(taps).take(d_mul / taps)
-        })
+        let composer = *self;
+        let rows = d.chunks_exact_mut(self.d_mul).enumerate();
+        rows.flat_map(move |(row, values)| composer.at_identity_of(row, values))
     }
 
-    /// `D = d_offset + E`, `[I, MN, S]`.
-    pub fn depthwise<T: Scalar>(&self, d_offset: &[T]) -> Vec<T> {
-        let mut d = d_offset.to_vec();
-        self.at_identity(&mut d).for_each(|value| *value += T::one());
-        d
+    /// The same of one row, `[S]`.
+    fn at_identity_of<'d, T>(
+        &self,
+        row: usize,
+        values: &'d mut [T],
+    ) -> impl Iterator<Item = &'d mut T> + use<'d, T> {
+        let Self { taps, d_mul, .. } = *self;
+        values[row % taps..].iter_mut().step_by(taps).take(d_mul / taps)
+    }
+
+    /// The tap `m` where `E[m, s]` is one, if there is one.
+    pub fn identity_tap(&self, s: usize) -> Option<usize> {
+        let Self { taps, d_mul, .. } = *self;
+        (s < d_mul / taps * taps).then_some(s % taps)
+    }
+
+    /// Writes `D = d_offset + E`, `[channels, MN, S]`.
+    pub fn depthwise<T: Scalar>(&self, d_offset: &[T], d: &mut [T]) {
+        d.copy_from_slice(d_offset);
+        self.at_identity(d).for_each(|value| *value += T::one());
     }
 
     /// Multiply-accumulates of one composition; saturates.
@@ -82,37 +98,47 @@ impl Composer {
             .fold(1, usize::saturating_mul)
     }
 
-    /// Writes `W'`, `[O, n, MN]`.
+    /// Writes `W'`, `[O, n, MN]`, if there is room for `Dᵀ`.
     pub fn compose<T: Scalar>(
         &self,
         engine: &Engine<T>,
         d_offset: &[T],
         w: &[T],
         weight: &mut [T],
-    ) {
-        let transposed = self.transposed(d_offset.to_vec());
+    ) -> Room<()> {
+        let channel = self.taps * self.d_mul;
+        let mut transposed = engine.memory.buffer(d_offset.len() + BEYOND)?;
+        let targets = transposed.chunks_exact_mut(channel);
+        targets.zip(d_offset.chunks_exact(channel)).for_each(|(to, from)| self.transpose(from, to));
+        transposed[d_offset.len()..].fill(T::zero());
         self.compose_outputs(engine, &transposed, 0, w, weight);
+        Ok(())
     }
 
     /// `Dᵀ`, `[I, S, MN]`, so that the taps of one `s` lie side by side, and what a register may read
     /// beyond; in the memory of `d_offset`.
     pub fn transposed<T: Scalar>(&self, mut d_offset: Vec<T>) -> Vec<T> {
-        let Self { taps, d_mul, .. } = *self;
-        let mut channel = vec![T::zero(); taps * d_mul];
-        for target in d_offset.chunks_exact_mut(taps * d_mul) {
+        let mut channel = vec![T::zero(); self.taps * self.d_mul];
+        for target in d_offset.chunks_exact_mut(self.taps * self.d_mul) {
             channel.copy_from_slice(target);
-            for (tap, row) in channel.chunks_exact(d_mul).enumerate() {
-                let column = target[tap..].iter_mut().step_by(taps);
-                column.zip(row).for_each(|(target, &value)| *target = value);
-            }
-            // The identity, once for each MN of S.
-            for square in target.chunks_exact_mut(taps * taps) {
-                square.iter_mut().step_by(taps + 1).for_each(|value| *value += T::one());
-            }
+            self.transpose(&channel, target);
         }
         d_offset.reserve_exact(BEYOND);
         d_offset.resize(d_offset.len() + BEYOND, T::zero());
         d_offset
+    }
+
+    /// Writes one channel of `Dᵀ`, `[S, MN]`, for its offset, `[MN, S]`.
+    fn transpose<T: Scalar>(&self, d_offset: &[T], target: &mut [T]) {
+        let Self { taps, d_mul, .. } = *self;
+        for (tap, row) in d_offset.chunks_exact(d_mul).enumerate() {
+            let column = target[tap..].iter_mut().step_by(taps);
+            column.zip(row).for_each(|(target, &value)| *target = value);
+        }
+        // The identity, once for each MN of S.
+        for square in target.chunks_exact_mut(taps * taps) {
+            square.iter_mut().step_by(taps + 1).for_each(|value| *value += T::one());
+        }
     }
 
     /// Writes `W'` of some output channels from `first` on, `[outputs, n, MN]`, for their part of `W`
@@ -136,31 +162,58 @@ impl Composer {
         });
     }
 
+    /// As many channels of `D` as have their sums in L1 together, and neighbours in `W`.
+    fn channels_together(&self) -> usize {
+        match self.pairing {
+            Pairing::TensorFlow if self.groups > 1 => 1,
+            _ => (SUMS_IN_L1 / (self.taps * self.width())).clamp(1, 16).min(self.group_inputs),
+        }
+    }
+
+    /// Elements of a row of `D`, filled up.
+    fn width(&self) -> usize {
+        self.d_mul.next_multiple_of(LANES)
+    }
+
+    /// Threads that share the adjoint.
+    fn adjoint_threads<T: Scalar>(&self, engine: &Engine<T>) -> usize {
+        engine.threads(2 * self.maccs())
+    }
+
+    /// What [`Composer::adjoint`] works in.
+    pub fn adjoint_need<T: Scalar>(&self, engine: &Engine<T>) -> Need {
+        let sums = self.channels_together() * self.taps * self.width();
+        let lens = [sums, sums, 4 * self.taps, 0, 0];
+        let blocks = self.group_inputs.div_ceil(self.channels_together());
+        let rows = self.group_outputs * size_of::<(usize, &mut [T])>();
+        let tasks = self.groups * blocks * (size_of::<Adjoint<T>>() + rows);
+        let threads = self.adjoint_threads(engine);
+        Need { threads, lens, tables: tasks.div_ceil(threads) }
+    }
+
     /// Writes the adjoint at `dweight`, `[O, n, MN]`: `dw`, `[O, n, S]`, and `dd_offset`,
     /// `[I, MN, S]`. If no `dweight` is given, `dw` holds it, `S` being `MN`.
     pub fn adjoint<T: Scalar>(
         &self,
         engine: &Engine<T>,
-        d_offset: &[T],
-        w: &[T],
+        scratch: &Scratch<T>,
+        factors: Factors<T>,
         dweight: Option<&[T]>,
         dw: &mut [T],
         dd_offset: &mut [T],
     ) {
-        let &Self { taps, d_mul, group_inputs, pairing, groups, .. } = self;
-        let width = d_mul.next_multiple_of(LANES);
-        // As many channels of D as have their sums in L1 together, and neighbours in W.
-        let block = match pairing {
-            Pairing::TensorFlow if groups > 1 => 1,
-            _ => (SUMS_IN_L1 / (taps * width)).clamp(1, 16).min(group_inputs),
-        };
+        let &Self { taps, d_mul, group_inputs, .. } = self;
+        let block = self.channels_together();
         let group_len = group_inputs * taps * d_mul;
         let blocks = dd_offset
             .chunks_mut(group_len)
             .flat_map(|group| group.chunks_mut(block * taps * d_mul));
-        let mut tasks: Vec<_> =
-            blocks.map(|dd_offset| Adjoint { first: 0, rows: Vec::new(), dd_offset }).collect();
         let blocks_of_group = group_inputs.div_ceil(block);
+        let mut tasks = Vec::with_capacity(self.groups * blocks_of_group);
+        tasks.extend(blocks.map(|dd_offset| {
+            let rows = Vec::with_capacity(self.group_outputs);
+            Adjoint { first: 0, rows, dd_offset }
+        }));
         for (output, dw) in dw.chunks_exact_mut(group_inputs * d_mul).enumerate() {
             let [first, step] = self.first_channel(output);
             for (index, dw) in dw.chunks_mut(block * d_mul).enumerate() {
@@ -172,11 +225,13 @@ impl Composer {
                 task.rows.push((output * group_inputs + input, dw));
             }
         }
-        let threads = engine.threads(2 * self.maccs());
+        let threads = self.adjoint_threads(engine);
         let stretch = tasks.len().div_ceil(8 * threads);
         for_each_chunk(threads, &mut tasks, stretch, |_, tasks| {
-            let adjoints = Adjoints { composer: self, d_offset, w, dweight, tasks };
-            T::dispatch_to(engine.isa, adjoints);
+            scratch.lend(|buffers| {
+                let adjoints = Adjoints { factors, dweight, tasks, buffers };
+                T::dispatch_to(engine.isa, adjoints);
+            });
         });
     }
 }
@@ -304,40 +359,45 @@ struct Adjoint<'g, T> {
 /// `dw[o, i, s] = Σ_m D[c, m, s] · dweight[o, i, m]` and
 /// `dd_offset[c, m, s] = Σ_(o,i) dweight[o, i, m] · w[o, i, s]`, in one pass.
 struct Adjoints<'a, 'g, T> {
-    composer: &'a Composer,
-    d_offset: &'a [T],
-    w: &'a [T],
+    factors: Factors<'a, T>,
     dweight: Option<&'a [T]>,
     tasks: &'a mut [Adjoint<'g, T>],
+    buffers: &'a mut Buffers<T>,
 }
 
 impl<T: Scalar> Kernel<T> for Adjoints<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd<T>>(mut self, simd: S) {
-        let Composer { taps, d_mul, .. } = *self.composer;
-        let width = d_mul.next_multiple_of(LANES);
-        let (mut d, mut sums) = (Vec::new(), Vec::new());
-        let mut gradients = vec![T::zero(); 4 * taps];
-        for Adjoint { first, rows, dd_offset } in std::mem::take(&mut self.tasks) {
-            let offset = &self.d_offset[*first * taps * d_mul..][..dd_offset.len()];
-            let channels = offset.len() / (taps * d_mul);
-            d.resize(channels * taps * width, T::zero());
-            for (row, target) in
-                self.composer.depthwise(offset).chunks_exact(d_mul).zip(d.chunks_exact_mut(width))
-            {
-                target[..d_mul].copy_from_slice(row);
+    fn run<S: Simd<T>>(self, simd: S) {
+        let Self { factors, dweight, tasks, buffers: [d, sums, gradients, ..] } = self;
+        let Factors { composer, d_offset, w } = factors;
+        let &Composer { taps, d_mul, .. } = composer;
+        let width = composer.width();
+        reserve(gradients, 4 * taps);
+        for Adjoint { first, rows, dd_offset } in tasks {
+            let offset = &d_offset[*first * taps * d_mul..][..dd_offset.len()];
+            let len = offset.len() / d_mul * width;
+            reserve(d, len);
+            reserve(sums, len);
+            let (d, sums) = (&mut d[..len], &mut sums[..len]);
+            let targets = d.chunks_exact_mut(width);
+            for (row, (target, offset)) in targets.zip(offset.chunks_exact(d_mul)).enumerate() {
+                // What comes after the row fills its last register, and nobody reads its products.
+                target[d_mul..].fill(T::zero());
+                let target = &mut target[..d_mul];
+                target.copy_from_slice(offset);
+                composer.at_identity_of(row, target).for_each(|value| *value += T::one());
             }
-            sums.clear();
-            sums.resize(d.len(), T::zero());
+            sums.fill(T::zero());
+            let products = AdjointProducts { composer, w, dweight, d };
             let mut quads = rows.chunks_exact_mut(4);
             for quad in &mut quads {
-                self.add::<S, 4>(simd, quad, &d, &mut gradients, &mut sums);
+                products.add::<S, 4>(simd, quad, gradients, sums);
             }
             for row in quads.into_remainder() {
                 let row = std::slice::from_mut(row);
-                self.add::<S, 1>(simd, row, &d, &mut gradients, &mut sums);
+                products.add::<S, 1>(simd, row, gradients, sums);
             }
             let targets = dd_offset.chunks_exact_mut(d_mul);
             for (target, sums) in targets.zip(sums.chunks_exact(width)) {
@@ -347,19 +407,27 @@ impl<T: Scalar> Kernel<T> for Adjoints<'_, '_, T> {
     }
 }
 
-impl<T: Scalar> Adjoints<'_, '_, T> {
+/// What the sums of a few channels of `D` are made of.
+struct AdjointProducts<'a, T> {
+    composer: &'a Composer,
+    w: &'a [T],
+    dweight: Option<&'a [T]>,
+    /// `[channels, MN, width]`.
+    d: &'a [T],
+}
+
+impl<T: Scalar> AdjointProducts<'_, T> {
     /// Writes `Q` output channels' part of `dw`, and adds theirs to `sums`, `[channels, MN, width]`.
     #[inline(always)]
     fn add<S: Simd<T>, const Q: usize>(
         &self,
         simd: S,
         rows: &mut [(usize, &mut [T])],
-        d: &[T],
         gradients: &mut [T],
         sums: &mut [T],
     ) {
-        let &Self { composer: &Composer { taps, d_mul, .. }, w, dweight, .. } = self;
-        let width = d_mul.next_multiple_of(LANES);
+        let &Self { composer: &Composer { taps, d_mul, .. }, w, dweight, d } = self;
+        let width = self.composer.width();
         let slices = sums.chunks_exact_mut(taps * width).zip(d.chunks_exact(taps * width));
         for (channel, (sums, d)) in slices.enumerate() {
             for ((row, dw), gradients) in rows.iter().zip(gradients.chunks_exact_mut(taps)) {

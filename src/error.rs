@@ -22,7 +22,7 @@ pub enum ErrorKind {
     StaleState,
     /// A number that must be finite, positive or in a range isn't.
     Value,
-    /// The allocator has no room for the result.
+    /// The allocator has no room for a result or for buffers to work in.
     Memory,
     /// The operating system refused to read or write a file.
     File,

@@ -15,23 +15,25 @@ use crate::conv::axis::TapAxis;
 use crate::conv::gemm::Engine;
 use crate::conv::gemm::correlate::{self, Channels, Correlation, Target};
 use crate::conv::gemm::kernel::{KernelView, PackedKernel};
-use crate::conv::gemm::strip::{Block, Source, Strip};
+use crate::conv::gemm::strip::{Block, Blocks, Source, Strip};
 use crate::conv::shared::Shared;
 use crate::conv::simd::{Simd, load_part, store_part};
 use crate::geometry::Geometry;
+use crate::kernels::Factors;
+use crate::memory::{Room, Scratch};
 
-/// Writes `y`, `[B, O, OH, OW]`. `composer` must pair by input channel.
+/// Writes `y`, `[B, O, OH, OW]`, if there is room for what that needs. `composer` must pair by input
+/// channel.
 pub(crate) fn forward<T: Scalar>(
     engine: &Engine<T>,
     geometry: &Geometry,
-    composer: &Composer,
-    [d_offset, w]: [&[T]; 2],
+    Factors { composer, d_offset, w }: Factors<T>,
     x: &[T],
     bias: Option<&[T]>,
     y: &mut [T],
-) {
+) -> Room<()> {
     if y.is_empty() {
-        return;
+        return Ok(());
     }
     let &Composer { groups, group_inputs, group_outputs, d_mul, .. } = composer;
     let group_features = group_inputs * d_mul;
@@ -52,23 +54,23 @@ pub(crate) fn forward<T: Scalar>(
         taps: vec![0],
         target: Target { plane, origin: [0, 0], step: [1, 1] },
     };
-    let kernel = PackedKernel::new(
-        engine,
-        &KernelView::forward(w, groups, [group_outputs, group_features, 1]),
-        None,
-    );
+    let view = KernelView::forward(w, groups, [group_outputs, group_features, 1]);
+    let kernel = PackedKernel::new(engine, &view, None)?;
     let mode = geometry.spec.mode;
     let (rows, cols) =
         (TapAxis::forward(&geometry.rows, mode), TapAxis::forward(&geometry.cols, mode));
     let source = Source::new(&rows, &cols, geometry.spec.in_channels, engine.most_rows());
-    let d = composer.depthwise(d_offset);
+    let mut d = engine.memory.buffer(d_offset.len())?;
+    composer.depthwise(d_offset, &mut d);
     let features = Features { composer, source, plane: geometry.input_pixels(), d: &d, x };
     // All features of a channel at a time.
     let depths = engine.blocking.depths(group_inputs, d_mul);
     let depths = depths.into_iter().map(|depth| depth.start * d_mul..depth.end * d_mul);
-    let y = Shared::new(y);
-    correlate::run(engine, &correlation, depths.collect(), &kernel, &features, bias, &y);
-    engine.memory.give(kernel.into_buffer());
+    let job =
+        correlate::Job::new(engine, &correlation, depths.collect(), kernel.view(), features, bias);
+    let scratch = Scratch::take(engine.memory, job.need())?;
+    job.run(&scratch, &Shared::new(y));
+    Ok(())
 }
 
 /// The features of images, as channels: `S` for each input channel.
@@ -83,6 +85,11 @@ struct Features<'a, T> {
 }
 
 impl<T: Scalar> Channels<T> for Features<'_, T> {
+    /// A strip of one input channel.
+    fn spare(&self, blocks: &Blocks) -> usize {
+        self.source.most_elements(blocks, 1)
+    }
+
     #[inline(always)]
     fn fill<S: Simd<T>>(
         &self,
@@ -91,6 +98,7 @@ impl<T: Scalar> Channels<T> for Features<'_, T> {
         features: &Strip<S::Mask, S::EvenMask>,
         channels: Range<usize>,
         target: &mut Vec<T>,
+        patch: &mut Vec<T>,
     ) {
         let Composer { taps, d_mul, .. } = *self.composer;
         features.reserve(channels.len(), target);
@@ -99,12 +107,11 @@ impl<T: Scalar> Channels<T> for Features<'_, T> {
         let kernel_cols = self.source.cols.offsets.len();
         // Of a line, where each tap starts to read that doesn't read zeros.
         let mut starts = Vec::with_capacity(taps);
-        let mut patch = Vec::new();
         let x = &self.x[block.image * self.source.channels * self.plane..];
         let inputs = channels.start / d_mul..channels.end / d_mul;
         let len = features.channel_len;
         for (input, target) in inputs.zip(target.chunks_exact_mut(d_mul * len)) {
-            pixels.fill(simd, x, self.plane, input..input + 1, &mut patch);
+            pixels.fill(simd, x, self.plane, input..input + 1, patch);
             let d = &self.d[input * taps * d_mul..][..taps * d_mul];
             for line in 0..lines {
                 starts.clear();
@@ -113,7 +120,7 @@ impl<T: Scalar> Channels<T> for Features<'_, T> {
                     Some([start, tap * d_mul])
                 }));
                 let (starts, pixels) = (&starts, line_len);
-                let products = Products { x: &patch, d, starts, pixels, step: len };
+                let products = Products { x: patch, d, starts, pixels, step: len };
                 let target = &mut target[line * line_len..];
                 let mut s = 0;
                 while s + 4 <= d_mul {

@@ -3,7 +3,7 @@
 
 use ndarray::{Array3, Array4, ArrayRef, ArrayView4, Dimension};
 
-use crate::array::{self, contiguous, fill};
+use crate::array::{self, contiguous, contiguous_mut};
 use crate::config::{Composition, DoConv2dConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Geometry;
@@ -12,7 +12,8 @@ use crate::{Conv2d, DoConv2d, Scalar};
 
 impl<T: Scalar> DoConv2d<T> {
     /// The plain convolution by the composed kernel: the same function at the cost of a plain layer.
-    /// Its output has the same bits as this layer's under [`Composition::Kernel`].
+    /// Its output has the same bits as this layer's under [`Composition::Kernel`]. As for a clone, where
+    /// there is no room for it the process ends.
     pub fn fold(&self) -> Conv2d<T> {
         Conv2d {
             config: self.config.conv.clone(),
@@ -39,12 +40,9 @@ impl<T: Scalar> DoConv2d<T> {
         let w_shape = [spec.out_channels, spec.group_inputs(), d_mul];
         let mut w: Array3<T> = array::zeros(OPERATION, "w", w_shape)?;
         let weight = contiguous(conv.weight.view());
-        fill(w.view_mut(), |w| {
-            let kernels = weight.chunks_exact(taps);
-            w.chunks_exact_mut(d_mul)
-                .zip(kernels)
-                .for_each(|(w, kernel)| w[..taps].copy_from_slice(kernel));
-        });
+        let rows = contiguous_mut(&mut w).chunks_exact_mut(d_mul);
+        rows.zip(weight.chunks_exact(taps))
+            .for_each(|(w, kernel)| w[..taps].copy_from_slice(kernel));
         let d_offset = match taps {
             1 => None,
             _ => Some(array::zeros(OPERATION, "d_offset", [spec.in_channels, taps, d_mul])?),
@@ -231,7 +229,7 @@ impl<T: Scalar> DoConv2d<T> {
         const OPERATION: &str = "DoConv2d::check_fold_random";
         Geometry::new(OPERATION, &self.spec, input)?;
         let mut x: Array4<T> = array::zeros(OPERATION, "x", input)?;
-        fill(x.view_mut(), |x| Sampler::new(seed).uniform(1.0, x));
+        Sampler::new(seed).uniform(1.0, contiguous_mut(&mut x));
         self.check_fold(folded, &x)
     }
 
@@ -259,11 +257,10 @@ impl DoConv2d<f64> {
             bias.mapv_inplace(f64::abs);
         }
         if let Some(d_offset) = &mut absolute.d_offset {
-            fill(d_offset.view_mut(), |d_offset| {
-                self.composer.at_identity(d_offset).for_each(|value| *value += 1.0);
-                d_offset.iter_mut().for_each(|value| *value = value.abs());
-                self.composer.at_identity(d_offset).for_each(|value| *value -= 1.0);
-            });
+            let d_offset = contiguous_mut(d_offset);
+            self.composer.at_identity(d_offset).for_each(|value| *value += 1.0);
+            d_offset.iter_mut().for_each(|value| *value = value.abs());
+            self.composer.at_identity(d_offset).for_each(|value| *value -= 1.0);
         }
         absolute
     }

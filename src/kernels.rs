@@ -5,10 +5,11 @@ use std::sync::OnceLock;
 
 use crate::compose::Composer;
 use crate::conv::gemm::{Engine, kernel::PackedKernel};
-use crate::conv::{self, Way, Weights};
+use crate::conv::{self, InputGradient, KernelGradient, Way, Weights};
 use crate::feature;
-use crate::geometry::Geometry;
-use crate::memory::Memory;
+use crate::geometry::{Geometry, Spec};
+use crate::memory::{Buffer, Memory, Need, Room, Scratch};
+use crate::{PaddingMode, Scalar};
 
 /// `D` and `W` of a layer.
 #[derive(Debug, Clone, Copy)]
@@ -27,14 +28,30 @@ pub enum Source<'a, T> {
     Composed(Factors<'a, T>),
 }
 
+/// Where gradients go, contiguous; none that isn't wanted.
+#[derive(Debug)]
+pub struct Targets<'a, T> {
+    pub x: Option<&'a mut [T]>,
+    pub kernel: Option<KernelTarget<'a, T>>,
+    pub bias: Option<&'a mut [T]>,
+}
+
+/// Where the gradient of a kernel goes.
+#[derive(Debug)]
+pub enum KernelTarget<'a, T> {
+    /// `[O, n, M, N]`.
+    Plain(&'a mut [T]),
+    /// To those of `W` and of the offset of `D`, which it is composed of.
+    Factors { dw: &'a mut [T], dd_offset: &'a mut [T] },
+}
+
 /// A plain layer's kernel as it was packed first, until parameters change.
-pub type Packed<T> = OnceLock<PackedKernel<T>>;
+pub type Packed<T> = OnceLock<PackedKernel<Vec<T>>>;
 
 /// What layers compute, on contiguous slices of the lengths that the geometry gives. Written for each
-/// [`crate::Scalar`].
+/// [`Scalar`]. Where there is no room for what a call works in, nothing is written.
 pub trait Kernels: Sized {
-    /// Writes `y = kernel * x + bias`. Packs the kernel into `packed`, if that is given and empty, or
-    /// else into `memory`.
+    /// Writes `y = kernel * x + bias`. Packs the kernel into `packed`, if that is given and empty.
     fn convolve(
         memory: &Memory<Self>,
         geometry: &Geometry,
@@ -43,41 +60,7 @@ pub trait Kernels: Sized {
         packed: Option<&Packed<Self>>,
         bias: Option<&[Self]>,
         y: &mut [Self],
-    );
-
-    /// Writes the gradient of a convolution's input.
-    fn input_gradient(
-        memory: &Memory<Self>,
-        geometry: &Geometry,
-        kernel: Source<Self>,
-        dy: &[Self],
-        dx: &mut [Self],
-    );
-
-    /// Writes the gradient of a convolution's kernel.
-    fn kernel_gradient(
-        memory: &Memory<Self>,
-        geometry: &Geometry,
-        x: &[Self],
-        dy: &[Self],
-        dweight: &mut [Self],
-    );
-
-    /// Writes the gradient of a convolution's bias.
-    fn bias_gradient(geometry: &Geometry, dy: &[Self], db: &mut [Self]);
-
-    /// Writes the composed kernel.
-    fn compose(memory: &Memory<Self>, factors: Factors<Self>, weight: &mut [Self]);
-
-    /// Writes the gradients of `W` and of the offset of `D` for that of the composed kernel, which `dw`
-    /// holds if it isn't given.
-    fn compose_gradients(
-        memory: &Memory<Self>,
-        factors: Factors<Self>,
-        dweight: Option<&[Self]>,
-        dw: &mut [Self],
-        dd_offset: &mut [Self],
-    );
+    ) -> Room<()>;
 
     /// Writes `y = W * (D∘x) + bias`.
     fn convolve_features(
@@ -87,66 +70,174 @@ pub trait Kernels: Sized {
         x: &[Self],
         bias: Option<&[Self]>,
         y: &mut [Self],
-    );
+    ) -> Room<()>;
+
+    /// Writes the gradients of a convolution that are wanted, of which those of factors need a kernel
+    /// that is composed of such.
+    fn differentiate(
+        memory: &Memory<Self>,
+        geometry: &Geometry,
+        kernel: Source<Self>,
+        x: &[Self],
+        dy: &[Self],
+        targets: Targets<Self>,
+    ) -> Room<()>;
+
+    /// Writes the composed kernel.
+    fn compose(memory: &Memory<Self>, factors: Factors<Self>, weight: &mut [Self]) -> Room<()>;
+
+    /// Writes the gradients of `W` and of the offset of `D` for that of the composed kernel.
+    fn compose_gradients(
+        memory: &Memory<Self>,
+        factors: Factors<Self>,
+        dweight: &[Self],
+        dw: &mut [Self],
+        dd_offset: &mut [Self],
+    ) -> Room<()>;
 }
 
-/// The kernel in `packed`, or what `pack` makes. That runs outside of the cell's own initialisation: it
-/// shares its work with threads that may themselves wait for the cell.
-fn keep<'a, T: crate::Scalar>(
-    memory: &Memory<T>,
+/// The kernel in `packed`, packed if it isn't there yet. That runs outside of the cell's own
+/// initialisation: it shares its work with threads that may themselves wait for the cell.
+fn keep<'a, T: Scalar>(
+    engine: &Engine<T>,
+    spec: &Spec,
     packed: &'a Packed<T>,
-    pack: impl FnOnce() -> PackedKernel<T>,
-) -> &'a PackedKernel<T> {
+    weight: &[T],
+) -> Room<&'a PackedKernel<Vec<T>>> {
     if let Some(kernel) = packed.get() {
-        return kernel;
+        return Ok(kernel);
     }
-    let mut made = Some(pack());
-    let kernel = packed.get_or_init(|| made.take().expect("just made"));
-    if let Some(second) = made {
-        memory.give(second.into_buffer());
-    }
-    kernel
+    let mut made = Some(Way::Forward.pack(engine, spec, weight)?);
+    Ok(packed.get_or_init(|| made.take().expect("just made").into_kept()))
 }
 
-/// Calls `run` with a kernel in its path's form, composed straight into that where it can be.
-fn with_weights<T: crate::Scalar>(
+impl<'a, T: Scalar> Source<'a, T> {
+    /// The factors, if they are packed as they compose, without the kernel ever being there as it is.
+    fn packed_as_composed(self, spec: &Spec, way: Way) -> Option<Factors<'a, T>> {
+        match self {
+            Self::Composed(factors)
+                if !way.is_direct(spec) && factors.composer.pairing.is_by_input_channel(spec) =>
+            {
+                Some(factors)
+            }
+            _ => None,
+        }
+    }
+
+    /// The composed kernel, if `wanted` and not there yet.
+    fn composed<'m>(self, engine: &Engine<'m, T>, wanted: bool) -> Room<Option<Buffer<'m, T>>> {
+        let Self::Composed(Factors { composer, d_offset, w }) = self else { return Ok(None) };
+        if !wanted {
+            return Ok(None);
+        }
+        let mut weight = engine.memory.buffer(w.len() / composer.d_mul * composer.taps)?;
+        composer.compose(engine, d_offset, w, &mut weight)?;
+        Ok(Some(weight))
+    }
+
+    /// The kernel as it is: given, or `composed`.
+    fn plain(self, composed: &'a Option<Buffer<'_, T>>) -> Option<&'a [T]> {
+        match self {
+            Self::Plain(weight) => Some(weight),
+            Self::Composed(_) => composed.as_deref(),
+        }
+    }
+
+    /// The kernel in its path's form, composed straight into that, or of the kernel as it is.
+    fn weights(
+        self,
+        engine: &Engine<'a, T>,
+        spec: &Spec,
+        way: Way,
+        plain: Option<&'a [T]>,
+    ) -> Room<Weights<'a, T>> {
+        match self.packed_as_composed(spec, way) {
+            Some(factors) => Weights::composed(engine, spec, way, factors),
+            None => Weights::new(engine, spec, way, plain.unwrap_or_default()),
+        }
+    }
+}
+
+fn convolve<T: Scalar>(
     engine: &Engine<T>,
     geometry: &Geometry,
-    way: Way,
+    x: &[T],
     kernel: Source<T>,
-    run: impl FnOnce(&Weights<T>),
-) {
-    let spec = &geometry.spec;
-    match kernel {
-        Source::Plain(weight) => {
-            let weights = Weights::new(engine, spec, way, weight);
-            run(&weights);
-            weights.give_to(engine.memory);
-        }
-        Source::Composed(Factors { composer, d_offset, w })
-            if !way.is_direct(spec) && composer.pairing.is_by_input_channel(spec) =>
-        {
-            let weights = Weights::composed(engine, spec, way, composer, [d_offset, w]);
-            run(&weights);
-            weights.give_to(engine.memory);
-        }
-        Source::Composed(factors) => with_composed(engine, factors, |weight| {
-            with_weights(engine, geometry, way, Source::Plain(weight), run);
-        }),
+    packed: Option<&Packed<T>>,
+    bias: Option<&[T]>,
+    y: &mut [T],
+) -> Room<()> {
+    let (spec, way) = (&geometry.spec, Way::Forward);
+    if let (Some(packed), Source::Plain(weight), false) = (packed, kernel, way.is_direct(spec)) {
+        let weights = Weights::Kept(keep(engine, spec, packed, weight)?);
+        return conv::forward(engine, geometry, x, &weights, bias, y);
     }
+    let composed = kernel.composed(engine, kernel.packed_as_composed(spec, way).is_none())?;
+    let weights = kernel.weights(engine, spec, way, kernel.plain(&composed))?;
+    conv::forward(engine, geometry, x, &weights, bias, y)
 }
 
-/// Calls `run` with the composed kernel.
-fn with_composed<T: crate::Scalar>(
+fn differentiate<T: Scalar>(
     engine: &Engine<T>,
-    Factors { composer, d_offset, w }: Factors<T>,
-    run: impl FnOnce(&[T]),
-) {
-    let len = w.len() / composer.d_mul * composer.taps;
-    let mut weight = engine.memory.take(len);
-    composer.compose(engine, d_offset, w, &mut weight[..len]);
-    run(&weight[..len]);
-    engine.memory.give(weight);
+    geometry: &Geometry,
+    kernel: Source<T>,
+    [x, dy]: [&[T]; 2],
+    targets: Targets<T>,
+) -> Room<()> {
+    let (spec, way) = (&geometry.spec, Way::Transposed);
+    // First whatever needs room.
+    let as_it_is =
+        spec.mode != PaddingMode::Zeros || kernel.packed_as_composed(spec, way).is_none();
+    let composed = kernel.composed(engine, targets.x.is_some() && as_it_is)?;
+    let plain = kernel.plain(&composed);
+    let correlations = targets.x.as_ref().map(|_| conv::input_correlations(geometry));
+    let weights =
+        targets.x.as_ref().map(|_| kernel.weights(engine, spec, way, plain)).transpose()?;
+    let input = match (&correlations, &weights) {
+        (Some(correlations), Some(weights)) => {
+            Some(InputGradient::new(engine, geometry, correlations, weights, plain, dy)?)
+        }
+        _ => None,
+    };
+    let axes = conv::kernel_axes(geometry);
+    let of_kernel = targets.kernel.as_ref();
+    let of_kernel = of_kernel.map(|_| KernelGradient::new(engine, geometry, &axes, x, dy));
+    let of_kernel = of_kernel.transpose()?;
+    let mut need = Need::default();
+    let needs =
+        [input.as_ref().map(InputGradient::need), of_kernel.as_ref().map(KernelGradient::need)];
+    needs.into_iter().flatten().for_each(|stage| need = need.or(stage));
+    let mut dweight = None;
+    if let (Some(KernelTarget::Factors { .. }), Source::Composed(factors)) =
+        (&targets.kernel, kernel)
+    {
+        let Factors { composer, w, .. } = factors;
+        need = need.or(composer.adjoint_need(engine));
+        if composer.d_mul != composer.taps {
+            dweight = Some(engine.memory.buffer(w.len() / composer.d_mul * composer.taps)?);
+        }
+    }
+    let scratch = Scratch::take(engine.memory, need)?;
+
+    if let Some((input, dx)) = input.zip(targets.x) {
+        input.run(&scratch, dx);
+    }
+    match (of_kernel.zip(targets.kernel), kernel) {
+        (Some((gradient, KernelTarget::Factors { dw, dd_offset })), Source::Composed(factors)) => {
+            // Where both have the same size, `dw` holds the gradient of the composed kernel first.
+            gradient.run(&scratch, dweight.as_deref_mut().unwrap_or(&mut *dw));
+            let composer = factors.composer;
+            composer.adjoint(engine, &scratch, factors, dweight.as_deref(), dw, dd_offset);
+        }
+        (Some((gradient, KernelTarget::Plain(dw) | KernelTarget::Factors { dw, .. })), _) => {
+            gradient.run(&scratch, dw);
+        }
+        (None, _) => {}
+    }
+    if let Some(db) = targets.bias {
+        conv::bias_gradient(geometry, dy, db);
+    }
+    Ok(())
 }
 
 macro_rules! kernels {
@@ -160,83 +251,51 @@ macro_rules! kernels {
                 packed: Option<&Packed<Self>>,
                 bias: Option<&[Self]>,
                 y: &mut [Self],
-            ) {
-                let engine = Engine::new(memory);
-                if let (Some(packed), Source::Plain(weight), false) =
-                    (packed, kernel, Way::Forward.is_direct(&geometry.spec))
-                {
-                    let kernel =
-                        keep(memory, packed, || Way::Forward.pack(&engine, &geometry.spec, weight));
-                    let weights = Weights::Kept(kernel);
-                    return conv::forward(&engine, geometry, x, &weights, bias, y);
-                }
-                with_weights(&engine, geometry, Way::Forward, kernel, |weights| {
-                    conv::forward(&engine, geometry, x, weights, bias, y);
-                });
-            }
-
-            fn input_gradient(
-                memory: &Memory<Self>,
-                geometry: &Geometry,
-                kernel: Source<Self>,
-                dy: &[Self],
-                dx: &mut [Self],
-            ) {
-                let engine = Engine::new(memory);
-                with_weights(&engine, geometry, Way::Transposed, kernel, |weights| {
-                    conv::input_gradient(&engine, geometry, weights, dy, dx);
-                });
-                if geometry.spec.mode != crate::PaddingMode::Zeros {
-                    let mut add = |weight: &[Self]| {
-                        conv::add_padding_gradient(&engine, geometry, weight, dy, dx);
-                    };
-                    match kernel {
-                        Source::Plain(weight) => add(weight),
-                        Source::Composed(factors) => with_composed(&engine, factors, add),
-                    }
-                }
-            }
-
-            fn kernel_gradient(
-                memory: &Memory<Self>,
-                geometry: &Geometry,
-                x: &[Self],
-                dy: &[Self],
-                dweight: &mut [Self],
-            ) {
-                conv::kernel_gradient(&Engine::new(memory), geometry, x, dy, dweight);
-            }
-
-            fn bias_gradient(geometry: &Geometry, dy: &[Self], db: &mut [Self]) {
-                conv::bias_gradient(geometry, dy, db);
-            }
-
-            fn compose(memory: &Memory<Self>, factors: Factors<Self>, weight: &mut [Self]) {
-                let Factors { composer, d_offset, w } = factors;
-                composer.compose(&Engine::new(memory), d_offset, w, weight);
-            }
-
-            fn compose_gradients(
-                memory: &Memory<Self>,
-                Factors { composer, d_offset, w }: Factors<Self>,
-                dweight: Option<&[Self]>,
-                dw: &mut [Self],
-                dd_offset: &mut [Self],
-            ) {
-                let engine = Engine::new(memory);
-                composer.adjoint(&engine, d_offset, w, dweight, dw, dd_offset);
+            ) -> Room<()> {
+                convolve(&Engine::new(memory), geometry, x, kernel, packed, bias, y)
             }
 
             fn convolve_features(
                 memory: &Memory<Self>,
                 geometry: &Geometry,
-                Factors { composer, d_offset, w }: Factors<Self>,
+                factors: Factors<Self>,
                 x: &[Self],
                 bias: Option<&[Self]>,
                 y: &mut [Self],
-            ) {
-                let engine = Engine::new(memory);
-                feature::forward(&engine, geometry, composer, [d_offset, w], x, bias, y);
+            ) -> Room<()> {
+                feature::forward(&Engine::new(memory), geometry, factors, x, bias, y)
+            }
+
+            fn differentiate(
+                memory: &Memory<Self>,
+                geometry: &Geometry,
+                kernel: Source<Self>,
+                x: &[Self],
+                dy: &[Self],
+                targets: Targets<Self>,
+            ) -> Room<()> {
+                differentiate(&Engine::new(memory), geometry, kernel, [x, dy], targets)
+            }
+
+            fn compose(
+                memory: &Memory<Self>,
+                Factors { composer, d_offset, w }: Factors<Self>,
+                weight: &mut [Self],
+            ) -> Room<()> {
+                composer.compose(&Engine::new(memory), d_offset, w, weight)
+            }
+
+            fn compose_gradients(
+                memory: &Memory<Self>,
+                factors: Factors<Self>,
+                dweight: &[Self],
+                dw: &mut [Self],
+                dd_offset: &mut [Self],
+            ) -> Room<()> {
+                let (engine, composer) = (Engine::new(memory), factors.composer);
+                let scratch = Scratch::take(memory, composer.adjoint_need(&engine))?;
+                composer.adjoint(&engine, &scratch, factors, Some(dweight), dw, dd_offset);
+                Ok(())
             }
         }
     };

@@ -8,15 +8,17 @@ use ndarray::{
     ArrayViewMut3, ArrayViewMut4, Dimension,
 };
 
-use crate::array::{self, contiguous, expect_optional_shape, expect_shape, fill, ordered};
+use crate::array::{
+    self, Target, contiguous, contiguous_mut, expect_optional_shape, expect_shape, fill, ordered,
+};
 use crate::compose::Composer;
 use crate::config::Composition;
 use crate::conv;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{Geometry, Spec};
 use crate::init::{DInit, Sampler};
-use crate::kernels::{Factors, Source};
-use crate::memory::Memory;
+use crate::kernels::{Factors, KernelTarget, Source, Targets};
+use crate::memory::{Memory, NoRoom};
 use crate::params::{Gradients, GradientsMut, Revision, Saved};
 use crate::{Conv2dConfig, DoConv2dConfig, Scalar};
 
@@ -92,22 +94,18 @@ impl DoConv2dConfig {
         let fans = [composer.group_inputs * d_mul, composer.group_outputs * d_mul];
         let Conv2dConfig { w_init, bias_init, .. } = self.conv;
         let mut sampler = Sampler::new(seed);
-        fill(w.view_mut(), |w| sampler.draw([OPERATION, "w_init"], w_init, fans, w))?;
+        sampler.draw([OPERATION, "w_init"], w_init, fans, contiguous_mut(&mut w))?;
         let mut bias = match self.conv.bias {
             true => Some(array::zeros(OPERATION, "bias", [spec.out_channels])?),
             false => None,
         };
         if let Some(bias) = &mut bias {
-            fill(bias.view_mut(), |bias| {
-                sampler.draw([OPERATION, "bias_init"], bias_init, fans, bias)
-            })?;
+            sampler.draw([OPERATION, "bias_init"], bias_init, fans, contiguous_mut(bias))?;
         }
         if let (Some(d_offset), DInit::Random(init)) = (&mut d_offset, self.d_init) {
-            fill(d_offset.view_mut(), |d| {
-                sampler.draw([OPERATION, "d_init"], init, [taps, taps * d_mul], d)?;
-                composer.at_identity(d).for_each(|value| *value -= T::one());
-                Ok(())
-            })?;
+            let d_offset = contiguous_mut(d_offset);
+            sampler.draw([OPERATION, "d_init"], init, [taps, taps * d_mul], d_offset)?;
+            composer.at_identity(d_offset).for_each(|value| *value -= T::one());
         }
         Ok(DoConv2d {
             config: self,
@@ -255,24 +253,21 @@ impl<T: Scalar> DoConv2d<T> {
         Ok(())
     }
 
-    /// The composed kernel `W'`, `[O, I/g, M, N]`, which the layer convolves by.
+    /// The composed kernel `W'`, `[O, I/g, M, N]`, which the layer convolves by. As for a clone, where
+    /// there is no room for it the process ends.
     pub fn weight(&self) -> Array4<T> {
         let mut weight = Array4::zeros(self.spec.weight_shape());
-        fill(weight.view_mut(), |weight| self.compose(weight));
-        weight
-    }
-
-    /// Writes the composed kernel; that of a 1×1 layer is `W` itself.
-    fn compose(&self, weight: &mut [T]) {
+        let elements = contiguous_mut(&mut weight);
         let w = contiguous(self.w.view());
-        match &self.d_offset {
-            Some(d_offset) => {
-                let d_offset = &contiguous(d_offset.view());
-                let factors = Factors { composer: &self.composer, d_offset, w: &w };
-                T::compose(&self.memory, factors, weight);
+        match self.kernel(&w, self.d_offset.as_ref().map(|d| contiguous(d.view())).as_deref()) {
+            // That of a 1×1 layer is `W` itself.
+            Source::Plain(w) => elements.copy_from_slice(w),
+            Source::Composed(factors) => {
+                T::compose(&self.memory, factors, elements)
+                    .unwrap_or_else(|none| none.abort::<T>());
             }
-            None => weight.copy_from_slice(&w),
         }
+        weight
     }
 
     /// The shape `[B, O, OH, OW]` of the output for an input `[B, I, H, W]`.
@@ -294,7 +289,7 @@ impl<T: Scalar> DoConv2d<T> {
         const OPERATION: &str = "DoConv2d::forward";
         let (x, geometry) = self.resolve(OPERATION, x)?;
         let mut y = array::zeros(OPERATION, "y", geometry.output_shape())?;
-        self.apply(&geometry, &x, y.view_mut());
+        self.apply(OPERATION, &geometry, &x, y.view_mut())?;
         Ok(y)
     }
 
@@ -312,7 +307,7 @@ impl<T: Scalar> DoConv2d<T> {
         let (x, geometry) = self.resolve(OPERATION, x)?;
         let y: ArrayViewMut4<T> = array::view_mut(OPERATION, "y", y)?;
         expect_shape(OPERATION, "y", &geometry.output_shape(), y.shape())?;
-        self.apply(&geometry, &x, y);
+        self.apply(OPERATION, &geometry, &x, y)?;
         Ok(())
     }
 
@@ -328,7 +323,7 @@ impl<T: Scalar> DoConv2d<T> {
         const OPERATION: &str = "DoConv2d::forward_train";
         let (x, geometry) = self.resolve(OPERATION, x)?;
         let mut y = array::zeros(OPERATION, "y", geometry.output_shape())?;
-        self.apply(&geometry, &x, y.view_mut());
+        self.apply(OPERATION, &geometry, &x, y.view_mut())?;
         let saved = Saved { x, geometry, revision: self.revision.clone() };
         Ok((y, saved))
     }
@@ -347,7 +342,7 @@ impl<T: Scalar> DoConv2d<T> {
         let (x, geometry) = self.resolve(OPERATION, x)?;
         let y: ArrayViewMut4<T> = array::view_mut(OPERATION, "y", y)?;
         expect_shape(OPERATION, "y", &geometry.output_shape(), y.shape())?;
-        self.apply(&geometry, &x, y);
+        self.apply(OPERATION, &geometry, &x, y)?;
         Ok(Saved { x, geometry, revision: self.revision.clone() })
     }
 
@@ -368,7 +363,7 @@ impl<T: Scalar> DoConv2d<T> {
             x: Some(array::zeros(OPERATION, "dx", saved.input_shape())?),
             ..self.gradients(None)?
         };
-        self.differentiate(saved, &dy, gradients.view_mut());
+        self.differentiate(OPERATION, saved, &dy, gradients.view_mut())?;
         Ok(gradients)
     }
 
@@ -410,8 +405,7 @@ impl<T: Scalar> DoConv2d<T> {
             self.d_offset.as_ref().map(|d_offset| d_offset.shape()),
             self.bias.as_ref().map(|bias| bias.shape()),
         )?;
-        self.differentiate(saved, &dy, gradients);
-        Ok(())
+        self.differentiate(OPERATION, saved, &dy, gradients)
     }
 
     fn resolve<'a, D: Dimension>(
@@ -454,19 +448,25 @@ impl<T: Scalar> DoConv2d<T> {
     }
 
     /// Writes `y`.
-    fn apply(&self, geometry: &Geometry, x: &[T], y: ArrayViewMut4<T>) {
+    fn apply(
+        &self,
+        operation: &'static str,
+        geometry: &Geometry,
+        x: &[T],
+        y: ArrayViewMut4<T>,
+    ) -> Result<()> {
         let bias = self.bias.as_ref().map(|bias| contiguous(bias.view()));
         let bias = bias.as_deref();
         let w = contiguous(self.w.view());
         let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
         let kernel = self.kernel(&w, d_offset.as_deref());
         let by_feature = self.composes_features(geometry);
-        fill(y, |y| match kernel {
+        fill(operation, "y", y, |y| match kernel {
             Source::Composed(factors) if by_feature => {
-                T::convolve_features(&self.memory, geometry, factors, x, bias, y);
+                T::convolve_features(&self.memory, geometry, factors, x, bias, y)
             }
             kernel => T::convolve(&self.memory, geometry, x, kernel, None, bias, y),
-        });
+        })
     }
 
     /// The kernel of the convolution.
@@ -478,35 +478,39 @@ impl<T: Scalar> DoConv2d<T> {
     }
 
     /// Writes gradients, which are the same for both compositions.
-    fn differentiate(&self, saved: &Saved<'_, T>, dy: &[T], gradients: GradientsMut<T>) {
-        let (Saved { x, geometry, .. }, memory) = (saved, &self.memory);
-        if let Some(db) = gradients.bias {
-            fill(db, |db| T::bias_gradient(geometry, dy, db));
-        }
+    fn differentiate(
+        &self,
+        operation: &'static str,
+        saved: &Saved<'_, T>,
+        dy: &[T],
+        gradients: GradientsMut<T>,
+    ) -> Result<()> {
+        let Saved { x, geometry, .. } = saved;
         let w = contiguous(self.w.view());
         let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
         let kernel = self.kernel(&w, d_offset.as_deref());
-        if let Some(dx) = gradients.x {
-            fill(dx, |dx| T::input_gradient(memory, geometry, kernel, dy, dx));
-        }
-        fill(gradients.w, |dw| match (kernel, gradients.d_offset) {
-            (Source::Composed(factors), Some(dd_offset)) => {
-                let Composer { taps, d_mul, .. } = self.composer;
-                if taps == d_mul {
-                    T::kernel_gradient(memory, geometry, x, dy, dw);
-                    return fill(dd_offset, |dd_offset| {
-                        T::compose_gradients(memory, factors, None, dw, dd_offset);
-                    });
-                }
-                let len = w.len() / d_mul * taps;
-                let mut dweight = memory.take(len);
-                T::kernel_gradient(memory, geometry, x, dy, &mut dweight[..len]);
-                fill(dd_offset, |dd_offset| {
-                    T::compose_gradients(memory, factors, Some(&dweight[..len]), dw, dd_offset);
-                });
-                memory.give(dweight);
+
+        let mut dw = Target::new(operation, "gradients.w", gradients.w)?;
+        let mut dd_offset = Target::optional(operation, "gradients.d_offset", gradients.d_offset)?;
+        let mut db = Target::optional(operation, "gradients.bias", gradients.bias)?;
+        let mut dx = Target::optional(operation, "gradients.x", gradients.x)?;
+        let kernel_target = match &mut dd_offset {
+            Some(dd_offset) => {
+                KernelTarget::Factors { dw: dw.elements(), dd_offset: dd_offset.elements() }
             }
-            _ => T::kernel_gradient(memory, geometry, x, dy, dw),
-        });
+            None => KernelTarget::Plain(dw.elements()),
+        };
+        let targets = Targets {
+            x: dx.as_mut().map(Target::elements),
+            kernel: Some(kernel_target),
+            bias: db.as_mut().map(Target::elements),
+        };
+        let written = T::differentiate(&self.memory, geometry, kernel, x, dy, targets);
+        written.map_err(|none| none.refuse(operation, NoRoom::BUFFERS))?;
+        dw.store();
+        dd_offset.into_iter().for_each(Target::store);
+        db.into_iter().for_each(Target::store);
+        dx.into_iter().for_each(Target::store);
+        Ok(())
     }
 }

@@ -26,12 +26,12 @@ use ndarray::{
     ArrayView1, ArrayView3, ArrayView4, ArrayViewMut1, ArrayViewMut3, ArrayViewMut4, Dimension,
 };
 
-use crate::array::{expect_shape, fill, ordered};
+use crate::array::{Target, expect_shape, fill, ordered};
 use crate::compose::Composer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::{Geometry, Spec};
-use crate::kernels::{Factors, Source};
-use crate::memory::Memory;
+use crate::kernels::{Factors, KernelTarget, Source, Targets};
+use crate::memory::{Memory, NoRoom};
 use crate::{Conv2dConfig, DoConv2dConfig, Scalar};
 
 /// The convolution of a [`Conv2d`](crate::Conv2d), by a kernel and a bias that are lent for each call.
@@ -78,8 +78,8 @@ impl<T: Scalar> Convolve<T> {
     ///
     /// # Errors
     /// As [`Convolve::output_shape`]; [`ErrorKind::Shape`] for a kernel, bias or output of another
-    /// shape; [`ErrorKind::Memory`] where there is no room to put `x` in order. `y` is not written
-    /// then.
+    /// shape; [`ErrorKind::Memory`] where there is no room to put `x` in order or for buffers to
+    /// work in. `y` is not written then.
     pub fn forward_into(
         &self,
         x: ArrayView4<'_, T>,
@@ -97,8 +97,9 @@ impl<T: Scalar> Convolve<T> {
         let weight = ordered(OPERATION, "weight", weight)?;
         let bias = bias.map(|bias| ordered(OPERATION, "bias", bias)).transpose()?;
         let (memory, kernel) = (&self.memory, Source::Plain(&weight));
-        fill(y, |y| T::convolve(memory, &geometry, &x, kernel, None, bias.as_deref(), y));
-        Ok(())
+        fill(OPERATION, "y", y, |y| {
+            T::convolve(memory, &geometry, &x, kernel, None, bias.as_deref(), y)
+        })
     }
 
     /// Writes the gradients of `Σ dy·y` that are wanted over what `gradients` held before.
@@ -122,8 +123,7 @@ impl<T: Scalar> Convolve<T> {
         let x = ordered(OPERATION, "x", x)?;
         let weight = ordered(OPERATION, "weight", weight)?;
         let dy = ordered(OPERATION, "dy", dy)?;
-        differentiate(&self.memory, &geometry, [&x, &weight, &dy], gradients);
-        Ok(())
+        differentiate(OPERATION, &self.memory, &geometry, [&x, &weight, &dy], gradients)
     }
 
     fn resolve(
@@ -140,20 +140,26 @@ impl<T: Scalar> Convolve<T> {
 
 /// Writes the gradients of a convolution by `weight` that are wanted.
 pub(crate) fn differentiate<T: Scalar>(
+    operation: &'static str,
     memory: &Memory<T>,
     geometry: &Geometry,
     [x, weight, dy]: [&[T]; 3],
     gradients: ConvolveGradientsMut<T>,
-) {
-    if let Some(dx) = gradients.x {
-        fill(dx, |dx| T::input_gradient(memory, geometry, Source::Plain(weight), dy, dx));
-    }
-    if let Some(dweight) = gradients.weight {
-        fill(dweight, |dweight| T::kernel_gradient(memory, geometry, x, dy, dweight));
-    }
-    if let Some(db) = gradients.bias {
-        fill(db, |db| T::bias_gradient(geometry, dy, db));
-    }
+) -> Result<()> {
+    let mut dx = Target::optional(operation, "gradients.x", gradients.x)?;
+    let mut dweight = Target::optional(operation, "gradients.weight", gradients.weight)?;
+    let mut db = Target::optional(operation, "gradients.bias", gradients.bias)?;
+    let targets = Targets {
+        x: dx.as_mut().map(Target::elements),
+        kernel: dweight.as_mut().map(|dweight| KernelTarget::Plain(dweight.elements())),
+        bias: db.as_mut().map(Target::elements),
+    };
+    let written = T::differentiate(memory, geometry, Source::Plain(weight), x, dy, targets);
+    written.map_err(|none| none.refuse(operation, NoRoom::BUFFERS))?;
+    dx.into_iter().for_each(Target::store);
+    dweight.into_iter().for_each(Target::store);
+    db.into_iter().for_each(Target::store);
+    Ok(())
 }
 
 /// Refuses an array that is wanted in another shape.
@@ -217,7 +223,7 @@ impl<T: Scalar> Compose<T> {
     ///
     /// # Errors
     /// [`ErrorKind::Shape`] for an array of another shape; [`ErrorKind::Memory`] where there is no room
-    /// to put one in order. `weight` is not written then.
+    /// to put one in order or for buffers to work in. `weight` is not written then.
     pub fn forward_into(
         &self,
         d_offset: ArrayView3<'_, T>,
@@ -230,8 +236,7 @@ impl<T: Scalar> Compose<T> {
         let d_offset = &ordered(OPERATION, "d_offset", d_offset)?;
         let w = &ordered(OPERATION, "w", w)?;
         let factors = Factors { composer: &self.composer, d_offset, w };
-        fill(weight, |weight| T::compose(&self.memory, factors, weight));
-        Ok(())
+        fill(OPERATION, "weight", weight, |weight| T::compose(&self.memory, factors, weight))
     }
 
     /// Writes the gradients of `Σ dweight·weight` over what `dd_offset` and `dw` held before.
@@ -255,11 +260,11 @@ impl<T: Scalar> Compose<T> {
         let w = &ordered(OPERATION, "w", w)?;
         let dweight = &ordered(OPERATION, "dweight", dweight)?;
         let factors = Factors { composer: &self.composer, d_offset, w };
-        fill(dw, |dw| {
-            fill(dd_offset, |dd_offset| {
-                T::compose_gradients(&self.memory, factors, Some(dweight), dw, dd_offset);
-            });
-        });
+        let mut dd_offset = Target::new(OPERATION, "dd_offset", dd_offset)?;
+        fill(OPERATION, "dw", dw, |dw| {
+            T::compose_gradients(&self.memory, factors, dweight, dw, dd_offset.elements())
+        })?;
+        dd_offset.store();
         Ok(())
     }
 

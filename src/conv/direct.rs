@@ -19,9 +19,9 @@ use super::gemm::strip::{Block, Blocks, KEPT_TABLES, Source, Strip};
 use super::gemm::{Engine, cut_at};
 use super::queue::{self, Queue};
 use super::shared::Shared;
-use super::simd::{Kernel, MOST_LANES, Simd};
+use super::simd::{Isa, Kernel, MOST_LANES, Simd};
 use crate::Scalar;
-use crate::memory::Memory;
+use crate::memory::{Buffer, Need, Room, Scratch};
 
 /// Most output channels of a group.
 const MOST: usize = 4;
@@ -42,42 +42,76 @@ pub fn blocks(source: &Source, channels: usize, pixels: usize) -> Blocks {
     })
 }
 
-/// Computes `y = A · X + bias`, as [`super::gemm::correlate::run`] does.
-pub fn correlate<T: Scalar>(
-    engine: &Engine<T>,
-    correlation: &Correlation,
-    kernel: &KernelView<T>,
-    x: &[T],
-    bias: Option<&[T]>,
-    y: &Shared<T>,
-) {
-    let Correlation { batch, groups, group_channels: [sources, targets], rows, cols, .. } =
-        correlation;
-    let weights = pack(correlation, kernel);
-    let threads = engine.threads(correlation.maccs());
-    let source = Source {
-        rows,
-        cols,
-        channels: groups * sources,
-        padded: true,
-        crossing: false,
-        tile_rows: None,
-    };
-    let blocks = blocks(&source, *sources, usize::MAX);
-    let tasks = batch * groups * blocks.len();
-    // Neighbours go to one thread.
-    let stretches = tasks.min(8 * threads);
-    let job = Job { correlation, source, blocks, tasks, stretches, weights: &weights, x, bias, y };
-    queue::share(threads, stretches, |queue| {
-        // Each number of channels is compiled on its own.
-        let (job, memory) = (&job, engine.memory);
-        match targets {
-            1 => T::dispatch_to(engine.isa, Worker::<T, 1> { job, queue, memory }),
-            2 => T::dispatch_to(engine.isa, Worker::<T, 2> { job, queue, memory }),
-            3 => T::dispatch_to(engine.isa, Worker::<T, 3> { job, queue, memory }),
-            _ => T::dispatch_to(engine.isa, Worker::<T, 4> { job, queue, memory }),
+/// The product `A · X + bias`, ready to be computed.
+pub struct Job<'a, T: Scalar> {
+    correlation: &'a Correlation,
+    source: Source<'a>,
+    /// Of one image.
+    blocks: Blocks,
+    tasks: usize,
+    /// What tasks are taken in.
+    stretches: usize,
+    /// `[groups, sources, taps, R]`.
+    weights: Buffer<'a, T>,
+    x: &'a [T],
+    bias: Option<&'a [T]>,
+    isa: Isa,
+    threads: usize,
+}
+
+impl<'a, T: Scalar> Job<'a, T> {
+    pub fn new(
+        engine: &Engine<'a, T>,
+        correlation: &'a Correlation,
+        kernel: &KernelView<T>,
+        x: &'a [T],
+        bias: Option<&'a [T]>,
+    ) -> Room<Self> {
+        let Correlation { batch, groups, group_channels: [sources, _], rows, cols, .. } =
+            correlation;
+        let threads = engine.threads(correlation.maccs());
+        let source = Source {
+            rows,
+            cols,
+            channels: groups * sources,
+            padded: true,
+            crossing: false,
+            tile_rows: None,
+        };
+        let blocks = blocks(&source, *sources, usize::MAX);
+        let tasks = batch * groups * blocks.len();
+        // Neighbours go to one thread.
+        let stretches = tasks.min(8 * threads);
+        let weights = pack(engine, correlation, kernel)?;
+        let isa = engine.isa;
+        Ok(Self { correlation, source, blocks, tasks, stretches, weights, x, bias, isa, threads })
+    }
+
+    /// What [`Job::run`] works in.
+    pub fn need(&self) -> Need {
+        let strip = self.source.most_elements(&self.blocks, self.correlation.group_channels[0]);
+        Need {
+            threads: self.threads.min(self.stretches),
+            lens: [strip, 0, 0, 0, 0],
+            tables: self.source.most_tables(&self.blocks),
         }
-    });
+    }
+
+    /// Writes the product to `y`.
+    pub fn run(&self, scratch: &Scratch<T>, y: &Shared<T>) {
+        queue::share(self.threads, self.stretches, |queue| {
+            scratch.lend(|[strip, ..]| {
+                // Each number of channels is compiled on its own.
+                let job = self;
+                match self.correlation.group_channels[1] {
+                    1 => T::dispatch_to(self.isa, Worker::<T, 1> { job, queue, strip, y }),
+                    2 => T::dispatch_to(self.isa, Worker::<T, 2> { job, queue, strip, y }),
+                    3 => T::dispatch_to(self.isa, Worker::<T, 3> { job, queue, strip, y }),
+                    _ => T::dispatch_to(self.isa, Worker::<T, 4> { job, queue, strip, y }),
+                }
+            });
+        });
+    }
 }
 
 /// Strips of the blocks of an image that came first, which are the same in every image, and of the block
@@ -136,43 +170,33 @@ impl<M, E> Default for Recent<M, E> {
 }
 
 /// The weights of the correlation's taps by group, channel, tap and row.
-fn pack<T: Scalar>(correlation: &Correlation, kernel: &KernelView<T>) -> Vec<T> {
+fn pack<'m, T: Scalar>(
+    engine: &Engine<'m, T>,
+    correlation: &Correlation,
+    kernel: &KernelView<T>,
+) -> Room<Buffer<'m, T>> {
     let [rows, channels, _] = kernel.size;
     let taps = &correlation.taps;
-    let mut weights = Vec::with_capacity(kernel.groups * channels * taps.len() * rows);
+    let mut weights = engine.memory.buffer(kernel.groups * channels * taps.len() * rows)?;
+    let mut targets = weights.chunks_exact_mut(rows);
     for group in 0..kernel.groups {
         for channel in 0..channels {
             let start = group * kernel.group + channel * kernel.channel_stride;
-            for tap in taps {
+            for (tap, target) in taps.iter().zip(&mut targets) {
                 let column = kernel.data[start + tap..].iter().step_by(kernel.row_stride);
-                weights.extend(column.take(rows));
+                target.iter_mut().zip(column).for_each(|(target, &weight)| *target = weight);
             }
         }
     }
-    weights
-}
-
-/// What all tasks share.
-struct Job<'a, T> {
-    correlation: &'a Correlation,
-    source: Source<'a>,
-    /// Of one image.
-    blocks: Blocks,
-    tasks: usize,
-    /// What tasks are taken in.
-    stretches: usize,
-    /// `[groups, sources, taps, R]`.
-    weights: &'a [T],
-    x: &'a [T],
-    bias: Option<&'a [T]>,
-    y: &'a Shared<'a, T>,
+    Ok(weights)
 }
 
 /// A thread's share of the work.
-struct Worker<'a, T, const R: usize> {
-    memory: &'a Memory<T>,
+struct Worker<'a, T: Scalar, const R: usize> {
     job: &'a Job<'a, T>,
     queue: &'a Queue,
+    strip: &'a mut Vec<T>,
+    y: &'a Shared<'a, T>,
 }
 
 impl<T: Scalar, const R: usize> Kernel<T> for Worker<'_, T, R> {
@@ -180,17 +204,15 @@ impl<T: Scalar, const R: usize> Kernel<T> for Worker<'_, T, R> {
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let job = self.job;
+        let Self { job, queue, strip: data, y } = self;
         let mut strips = Recent::default();
-        let mut data = self.memory.take(0);
-        while let Some(stretch) = self.queue.take() {
+        while let Some(stretch) = queue.take() {
             for task in cut_at(job.tasks, job.stretches, stretch) {
                 let (plane, index) = (task / job.blocks.len(), task % job.blocks.len());
                 let (block, strip) = strips.get(simd, &job.source, &job.blocks, index);
-                job.perform::<S, R>(simd, plane, block, strip, &mut data);
+                job.perform::<S, R>(simd, plane, block, strip, data, y);
             }
         }
-        self.memory.give(data);
     }
 }
 
@@ -213,6 +235,7 @@ impl<T: Scalar> Job<'_, T> {
         block: &Block,
         strip: &Strip<S::Mask, S::EvenMask>,
         data: &mut Vec<T>,
+        y: &Shared<T>,
     ) {
         let Correlation { groups, group_channels: [sources, targets], rows, cols, taps, .. } =
             self.correlation;
@@ -235,7 +258,7 @@ impl<T: Scalar> Job<'_, T> {
             weights,
             kernel: [rows.offsets.len(), strip.tap_starts().len()],
             bias,
-            y: self.y,
+            y,
             target: &self.correlation.target,
             channel: (image * groups + group) * R,
             lines: lines.clone(),

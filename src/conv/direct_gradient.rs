@@ -6,61 +6,106 @@ use super::axis::TapAxis;
 use super::direct::{Recent, blocks};
 use super::gemm::Engine;
 use super::gemm::strip::{Block, Blocks, Source, Strip};
-use super::simd::{Kernel, Simd, load_part, store_part};
+use super::simd::{Isa, Kernel, Simd, load_part, store_part};
 use super::sum::{add_to, blocks_together};
 use crate::Scalar;
 use crate::geometry::Geometry;
-use crate::memory::Memory;
+use crate::memory::{Buffers, Need, Scratch, reserve};
 
 /// Pixels of a block, whose products a lane sums one after the other.
 const PIXELS: usize = 1 << 12;
 
-/// Writes the gradient of the kernel, `[O, n, M, N]`.
-pub fn run<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
-    let spec = &geometry.spec;
-    let rows = TapAxis::forward(&geometry.rows, spec.mode);
-    let cols = TapAxis::forward(&geometry.cols, spec.mode);
-    let source = Source {
-        rows: &rows,
-        cols: &cols,
-        channels: spec.in_channels,
-        padded: true,
-        crossing: false,
-        tile_rows: None,
-    };
-    let blocks = blocks(&source, spec.group_inputs(), PIXELS);
-    let job = Job { geometry, source, blocks, x, dy };
-    let threads = engine.threads(geometry.maccs());
-    // A few groups at a time.
-    let groups = spec.groups.div_ceil(8 * threads);
-    let group_len = dw.len() / spec.groups;
-    super::for_each_chunk(threads, dw, groups * group_len, |index, dw| {
-        let (job, first, memory) = (&job, index * groups, engine.memory);
-        match spec.group_outputs() {
-            1 => T::dispatch_to(engine.isa, Groups::<T, 1, 9> { job, first, dw, memory }),
-            2 => T::dispatch_to(engine.isa, Groups::<T, 2, 6> { job, first, dw, memory }),
-            3 => T::dispatch_to(engine.isa, Groups::<T, 3, 4> { job, first, dw, memory }),
-            _ => T::dispatch_to(engine.isa, Groups::<T, 4, 3> { job, first, dw, memory }),
-        }
-    });
-}
-
-struct Job<'a, T> {
+/// The gradient of the kernel, `[O, n, M, N]`, ready to be computed.
+pub struct Job<'a, T> {
     geometry: &'a Geometry,
     source: Source<'a>,
     /// Of one image.
     blocks: Blocks,
     x: &'a [T],
     dy: &'a [T],
+    isa: Isa,
+    lanes: usize,
+    threads: usize,
+}
+
+/// Rows of the column matrix that are summed at a time, by output channels of a group.
+const ROWS_TOGETHER: [usize; 5] = [0, 9, 6, 4, 3];
+
+impl<'a, T: Scalar> Job<'a, T> {
+    pub fn new(
+        engine: &Engine<T>,
+        geometry: &'a Geometry,
+        [rows, cols]: &'a [TapAxis; 2],
+        x: &'a [T],
+        dy: &'a [T],
+    ) -> Self {
+        let source = Source {
+            rows,
+            cols,
+            channels: geometry.spec.in_channels,
+            padded: true,
+            crossing: false,
+            tile_rows: None,
+        };
+        let blocks = blocks(&source, geometry.spec.group_inputs(), PIXELS);
+        let threads = engine.threads(geometry.maccs());
+        Self { geometry, source, blocks, x, dy, isa: engine.isa, lanes: engine.lanes(), threads }
+    }
+
+    /// Elements of a vector of partial sums for each row of the column matrix and each channel.
+    fn sums_len(&self) -> usize {
+        let (inputs, outputs) =
+            (self.geometry.spec.group_inputs(), self.geometry.spec.group_outputs());
+        (inputs * self.source.taps()).next_multiple_of(ROWS_TOGETHER[outputs])
+            * outputs
+            * self.lanes
+    }
+
+    /// What [`Job::run`] works in.
+    pub fn need(&self) -> Need {
+        let strip = self.source.most_elements(&self.blocks, self.geometry.spec.group_inputs());
+        let sums = self.sums_len();
+        let tables = self.source.most_tables(&self.blocks);
+        Need { threads: self.threads, lens: [strip, sums, sums, 0, 0], tables }
+    }
+
+    /// Writes the gradient to `dw`.
+    pub fn run(&self, scratch: &Scratch<T>, dw: &mut [T]) {
+        let spec = &self.geometry.spec;
+        // A few groups at a time.
+        let groups = spec.groups.div_ceil(8 * self.threads);
+        let group_len = dw.len() / spec.groups;
+        super::for_each_chunk(self.threads, dw, groups * group_len, |index, dw| {
+            let (job, isa, first) = (self, self.isa, index * groups);
+            scratch.lend(|buffers| match spec.group_outputs() {
+                1 => T::dispatch_to(
+                    isa,
+                    Groups::<T, 1, { ROWS_TOGETHER[1] }> { job, first, dw, buffers },
+                ),
+                2 => T::dispatch_to(
+                    isa,
+                    Groups::<T, 2, { ROWS_TOGETHER[2] }> { job, first, dw, buffers },
+                ),
+                3 => T::dispatch_to(
+                    isa,
+                    Groups::<T, 3, { ROWS_TOGETHER[3] }> { job, first, dw, buffers },
+                ),
+                _ => T::dispatch_to(
+                    isa,
+                    Groups::<T, 4, { ROWS_TOGETHER[4] }> { job, first, dw, buffers },
+                ),
+            });
+        });
+    }
 }
 
 /// The gradient of some groups, for `X` rows of the column matrix and `R` channels at a time.
 struct Groups<'a, T, const R: usize, const X: usize> {
-    memory: &'a Memory<T>,
     job: &'a Job<'a, T>,
     first: usize,
     /// `[groups, r, K]`.
     dw: &'a mut [T],
+    buffers: &'a mut Buffers<T>,
 }
 
 impl<T: Scalar, const R: usize, const X: usize> Kernel<T> for Groups<'_, T, R, X> {
@@ -69,19 +114,20 @@ impl<T: Scalar, const R: usize, const X: usize> Kernel<T> for Groups<'_, T, R, X
     /// Sums over all images.
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let Self { job, first, dw, memory } = self;
+        let Self { job, first, dw, buffers: [data, sums, part, ..] } = self;
         let spec = &job.geometry.spec;
         let mut strips = Recent::default();
         let (inputs, taps) = (spec.group_inputs(), spec.taps());
         let depth = inputs * taps;
         assert!(spec.group_outputs() == R);
         let (plane, pixels) = (job.geometry.input_pixels(), job.geometry.output_pixels());
-        let mut data = memory.take(0);
-        // By row k, then by channel, a vector of partial sums.
-        let mut sums = vec![T::zero(); depth.next_multiple_of(X) * R * S::LANES];
-        // Those of some blocks, which are added to the sums of all.
+        // By row k, then by channel, a vector of partial sums: of all blocks, and of some, which are
+        // added to them.
+        let len = depth.next_multiple_of(X) * R * S::LANES;
+        reserve(sums, len);
+        reserve(part, len);
+        let (sums, part) = (&mut sums[..len], &mut part[..len]);
         let together = blocks_together(job.geometry.batch * job.blocks.len());
-        let mut part = vec![T::zero(); sums.len()];
         for (group, dw) in (first..).zip(dw.chunks_exact_mut(R * depth)) {
             sums.fill(T::zero());
             part.fill(T::zero());
@@ -91,19 +137,19 @@ impl<T: Scalar, const R: usize, const X: usize> Kernel<T> for Groups<'_, T, R, X
                 for index in 0..job.blocks.len() {
                     let block_of_batch = image * job.blocks.len() + index;
                     if block_of_batch > 0 && block_of_batch.is_multiple_of(together) {
-                        add_to(&mut sums, &part);
+                        add_to(sums, part);
                         part.fill(T::zero());
                     }
                     let (block, strip) = strips.get(simd, &job.source, &job.blocks, index);
-                    strip.fill(simd, x, plane, group * inputs..(group + 1) * inputs, &mut data);
-                    let products = Products::<T, S, R> { job, block, strip, data: &data, dy };
+                    strip.fill(simd, x, plane, group * inputs..(group + 1) * inputs, data);
+                    let products = Products::<T, S, R> { job, block, strip, data, dy };
                     match (job.source.rows.consecutive() && R == 1, job.source.rows.offsets.len()) {
                         (true, 3) => {
-                            products.add_shared::<3>(simd, &mut part);
+                            products.add_shared::<3>(simd, part);
                             continue;
                         }
                         (true, 5) => {
-                            products.add_shared::<5>(simd, &mut part);
+                            products.add_shared::<5>(simd, part);
                             continue;
                         }
                         _ => {}
@@ -113,13 +159,12 @@ impl<T: Scalar, const R: usize, const X: usize> Kernel<T> for Groups<'_, T, R, X
                     }
                 }
             }
-            add_to(&mut sums, &part);
+            add_to(sums, part);
             for (index, sums) in sums.chunks_exact(S::LANES).take(depth * R).enumerate() {
                 let (k, channel) = (index / R, index % R);
                 dw[channel * depth + k] = sums.iter().fold(T::zero(), |total, &sum| total + sum);
             }
         }
-        memory.give(data);
     }
 }
 

@@ -8,7 +8,9 @@ use ndarray::{
     Array1, Array4, ArrayRef, ArrayView1, ArrayView4, ArrayViewMut1, ArrayViewMut4, Dimension,
 };
 
-use crate::array::{self, contiguous, expect_optional_shape, expect_shape, fill, ordered};
+use crate::array::{
+    self, contiguous, contiguous_mut, expect_optional_shape, expect_shape, fill, ordered,
+};
 use crate::error::Result;
 use crate::geometry::{Geometry, Spec};
 use crate::init::Sampler;
@@ -106,17 +108,13 @@ impl Conv2dConfig {
         let mut weight = array::zeros(OPERATION, "weight", spec.weight_shape())?;
         let fans = [spec.group_inputs() * spec.taps(), spec.group_outputs() * spec.taps()];
         let mut sampler = Sampler::new(seed);
-        fill(weight.view_mut(), |weight| {
-            sampler.draw([OPERATION, "w_init"], self.w_init, fans, weight)
-        })?;
+        sampler.draw([OPERATION, "w_init"], self.w_init, fans, contiguous_mut(&mut weight))?;
         let mut bias = match self.bias {
             true => Some(array::zeros(OPERATION, "bias", [spec.out_channels])?),
             false => None,
         };
         if let Some(bias) = &mut bias {
-            fill(bias.view_mut(), |bias| {
-                sampler.draw([OPERATION, "bias_init"], self.bias_init, fans, bias)
-            })?;
+            sampler.draw([OPERATION, "bias_init"], self.bias_init, fans, contiguous_mut(bias))?;
         }
         Ok(Conv2d { config: self, spec, weight, bias, workspace: Workspace::default() })
     }
@@ -200,7 +198,7 @@ impl<T: Scalar> Conv2d<T> {
         const OPERATION: &str = "Conv2d::forward";
         let (x, geometry) = self.resolve(OPERATION, x)?;
         let mut y = array::zeros(OPERATION, "y", geometry.output_shape())?;
-        self.convolve(&geometry, &x, y.view_mut());
+        self.convolve(OPERATION, &geometry, &x, y.view_mut())?;
         Ok(y)
     }
 
@@ -218,8 +216,7 @@ impl<T: Scalar> Conv2d<T> {
         let (x, geometry) = self.resolve(OPERATION, x)?;
         let y: ArrayViewMut4<T> = array::view_mut(OPERATION, "y", y)?;
         expect_shape(OPERATION, "y", &geometry.output_shape(), y.shape())?;
-        self.convolve(&geometry, &x, y);
-        Ok(())
+        self.convolve(OPERATION, &geometry, &x, y)
     }
 
     /// The gradients of `Σ dy·y` for the input `x`, `[B, I, H, W]`, and `dy`, `[B, O, OH, OW]`.
@@ -239,7 +236,7 @@ impl<T: Scalar> Conv2d<T> {
             x: Some(array::zeros(OPERATION, "dx", geometry.input_shape())?),
             ..self.gradients(None)?
         };
-        self.differentiate(&geometry, &x, &dy, gradients.view_mut());
+        self.differentiate(OPERATION, &geometry, [&x, &dy], gradients.view_mut())?;
         Ok(gradients)
     }
 
@@ -284,8 +281,7 @@ impl<T: Scalar> Conv2d<T> {
         let expected = self.bias.as_ref().map(|bias| bias.shape());
         let got = gradients.bias.as_ref().map(|bias| bias.shape());
         expect_optional_shape(OPERATION, "gradients.bias", expected, got)?;
-        self.differentiate(&geometry, &x, &dy, gradients);
-        Ok(())
+        self.differentiate(OPERATION, &geometry, [&x, &dy], gradients)
     }
 
     fn resolve<'a, D: Dimension>(
@@ -298,27 +294,33 @@ impl<T: Scalar> Conv2d<T> {
         Ok((ordered(operation, "x", x)?, geometry))
     }
 
-    fn convolve(&self, geometry: &Geometry, x: &[T], y: ArrayViewMut4<T>) {
+    fn convolve(
+        &self,
+        operation: &'static str,
+        geometry: &Geometry,
+        x: &[T],
+        y: ArrayViewMut4<T>,
+    ) -> Result<()> {
         let weight = contiguous(self.weight.view());
         let bias = self.bias.as_ref().map(|bias| contiguous(bias.view()));
         let Workspace { memory, packed } = &self.workspace;
         let kernel = Source::Plain(&weight);
-        fill(y, |y| {
-            T::convolve(memory, geometry, x, kernel, Some(packed), bias.as_deref(), y);
-        });
+        fill(operation, "y", y, |y| {
+            T::convolve(memory, geometry, x, kernel, Some(packed), bias.as_deref(), y)
+        })
     }
 
     fn differentiate(
         &self,
+        operation: &'static str,
         geometry: &Geometry,
-        x: &[T],
-        dy: &[T],
+        [x, dy]: [&[T]; 2],
         gradients: Conv2dGradientsMut<T>,
-    ) {
+    ) -> Result<()> {
         let weight = contiguous(self.weight.view());
         let Conv2dGradientsMut { x: dx, weight: dweight, bias } = gradients;
         let gradients = ConvolveGradientsMut { x: dx, weight: Some(dweight), bias };
-        differentiate(&self.workspace.memory, geometry, [x, &weight, dy], gradients);
+        differentiate(operation, &self.workspace.memory, geometry, [x, &weight, dy], gradients)
     }
 }
 

@@ -21,24 +21,26 @@ pub use layer::{Conv2d, Conv2dGradients, Conv2dGradientsMut};
 
 use rayon::prelude::*;
 
-use crate::compose::Composer;
 use crate::geometry::{Geometry, Spec};
-use crate::memory::Memory;
+use crate::kernels::Factors;
+use crate::memory::{Buffer, Need, Room, Scratch};
 use crate::{PaddingMode, Scalar};
 use axis::TapAxis;
 use gemm::Engine;
-use gemm::correlate::{Correlation, Images, Target};
+use gemm::correlate::{self, Correlation, Images, Target};
+use gemm::input_gradient::{self, Padding};
 use gemm::kernel::{Depthwise, KernelView, PackedKernel};
+use gemm::kernel_gradient;
 use shared::Shared;
 
 /// A kernel in the form of the path that suits its channels.
 #[derive(Debug)]
-pub(crate) enum Weights<'a, T> {
+pub(crate) enum Weights<'a, T: Scalar> {
     /// As it is.
     Direct(KernelView<'a, T>),
-    Packed(PackedKernel<T>),
+    Packed(PackedKernel<Buffer<'a, T>>),
     /// As [`Weights::Packed`], kept elsewhere.
-    Kept(&'a PackedKernel<T>),
+    Kept(&'a PackedKernel<Vec<T>>),
 }
 
 /// Which way a kernel maps.
@@ -60,12 +62,12 @@ impl Way {
     }
 
     /// Packs the kernel `weight`, `[O, n, M, N]`. It must not stay as it is.
-    pub(crate) fn pack<T: Scalar>(
+    pub(crate) fn pack<'m, T: Scalar>(
         self,
-        engine: &Engine<T>,
+        engine: &Engine<'m, T>,
         spec: &Spec,
         weight: &[T],
-    ) -> PackedKernel<T> {
+    ) -> Room<PackedKernel<Buffer<'m, T>>> {
         PackedKernel::new(engine, &self.view(spec, weight, spec.taps()), None)
     }
 
@@ -81,59 +83,79 @@ impl Way {
 
 impl<'a, T: Scalar> Weights<'a, T> {
     /// Of the kernel `weight`, `[O, n, M, N]`.
-    pub(crate) fn new(engine: &Engine<T>, spec: &Spec, way: Way, weight: &'a [T]) -> Self {
-        match way.is_direct(spec) {
+    pub(crate) fn new(
+        engine: &Engine<'a, T>,
+        spec: &Spec,
+        way: Way,
+        weight: &'a [T],
+    ) -> Room<Self> {
+        Ok(match way.is_direct(spec) {
             true => Self::Direct(way.view(spec, weight, spec.taps())),
-            false => Self::Packed(way.pack(engine, spec, weight)),
-        }
+            false => Self::Packed(way.pack(engine, spec, weight)?),
+        })
     }
 
     /// Of the kernel composed of `D` and `W`, which never exists in another form. The composer must pair
     /// by input channel, and the way not be direct.
     pub(crate) fn composed(
-        engine: &Engine<T>,
+        engine: &Engine<'a, T>,
         spec: &Spec,
         way: Way,
-        composer: &Composer,
-        [d_offset, w]: [&[T]; 2],
-    ) -> Self {
-        let depthwise = Depthwise::new(engine, composer, d_offset, way == Way::Transposed);
+        Factors { composer, d_offset, w }: Factors<T>,
+    ) -> Room<Self> {
+        let depthwise = Depthwise::new(engine, composer, d_offset, way == Way::Transposed)?;
         let view = way.view(spec, w, composer.d_mul);
-        Self::Packed(PackedKernel::new(engine, &view, Some(&depthwise)))
+        Ok(Self::Packed(PackedKernel::new(engine, &view, Some(&depthwise))?))
     }
 
-    /// Gives buffers back.
-    pub(crate) fn give_to(self, memory: &Memory<T>) {
-        if let Self::Packed(kernel) = self {
-            memory.give(kernel.into_buffer());
+    /// A correlation by the kernel.
+    fn product(
+        &'a self,
+        engine: &Engine<'a, T>,
+        correlation: &'a Correlation,
+        x: &'a [T],
+        bias: Option<&'a [T]>,
+    ) -> Room<Product<'a, T>> {
+        let kernel = match self {
+            Self::Direct(view) => {
+                let job = direct::Job::new(engine, correlation, view, x, bias)?;
+                return Ok(Product::Direct(job));
+            }
+            Self::Packed(kernel) => kernel.view(),
+            Self::Kept(kernel) => kernel.view(),
+        };
+        let Correlation { rows, cols, taps, group_channels, .. } = correlation;
+        let depths = engine.blocking.depths(group_channels[0], taps.len());
+        let channels = correlation.groups * group_channels[0];
+        let x = Images { x, channels, plane: rows.input * cols.input };
+        let job = correlate::Job::new(engine, correlation, depths, kernel, x, bias);
+        Ok(Product::Blocked(job))
+    }
+}
+
+/// A correlation, ready to be computed by the path that suits its channels.
+enum Product<'a, T: Scalar> {
+    Direct(direct::Job<'a, T>),
+    Blocked(correlate::Job<'a, T, Images<'a, T>>),
+}
+
+impl<T: Scalar> Product<'_, T> {
+    fn need(&self) -> Need {
+        match self {
+            Self::Direct(job) => job.need(),
+            Self::Blocked(job) => job.need(),
         }
     }
 
-    /// Computes a correlation.
-    fn correlate(
-        &self,
-        engine: &Engine<T>,
-        correlation: &Correlation,
-        x: &[T],
-        bias: Option<&[T]>,
-        y: &Shared<T>,
-    ) {
-        let flat = correlation.flattened();
-        let correlation = flat.as_ref().unwrap_or(correlation);
+    fn run(&self, scratch: &Scratch<T>, y: &Shared<T>) {
         match self {
-            Self::Direct(view) => direct::correlate(engine, correlation, view, x, bias, y),
-            Self::Packed(kernel) | &Self::Kept(kernel) => {
-                let Correlation { rows, cols, taps, group_channels, .. } = correlation;
-                let depths = engine.blocking.depths(group_channels[0], taps.len());
-                let channels = correlation.groups * group_channels[0];
-                let x = Images { x, channels, plane: rows.input * cols.input };
-                gemm::correlate::run(engine, correlation, depths, kernel, &x, bias, y);
-            }
+            Self::Direct(job) => job.run(scratch, y),
+            Self::Blocked(job) => job.run(scratch, y),
         }
     }
 }
 
-/// Writes `y = weight * x + bias`.
+/// Writes `y = weight * x + bias`, if there is room for what that needs.
 pub(crate) fn forward<T: Scalar>(
     engine: &Engine<T>,
     geometry: &Geometry,
@@ -141,10 +163,10 @@ pub(crate) fn forward<T: Scalar>(
     weights: &Weights<T>,
     bias: Option<&[T]>,
     y: &mut [T],
-) {
+) -> Room<()> {
     // An empty batch says nothing of how large its images claim to be.
     if y.is_empty() {
-        return;
+        return Ok(());
     }
     let spec = &geometry.spec;
     let correlation = Correlation {
@@ -159,51 +181,118 @@ pub(crate) fn forward<T: Scalar>(
             origin: [0, 0],
             step: [1, 1],
         },
-    };
-    weights.correlate(engine, &correlation, x, bias, &Shared::new(y));
-}
-
-/// Writes the gradient of `x` as if padding were zeros, for weights the other way.
-pub(crate) fn input_gradient<T: Scalar>(
-    engine: &Engine<T>,
-    geometry: &Geometry,
-    weights: &Weights<T>,
-    dy: &[T],
-    dx: &mut [T],
-) {
-    if !dx.is_empty() {
-        gemm::input_gradient::run(engine, geometry, weights, dy, dx);
     }
+    .flattened();
+    let product = weights.product(engine, &correlation, x, bias)?;
+    let scratch = Scratch::take(engine.memory, product.need())?;
+    product.run(&scratch, &Shared::new(y));
+    Ok(())
 }
 
-/// Adds to the gradient of `x` what comes through padding that isn't zeros.
-pub(crate) fn add_padding_gradient<T: Scalar>(
-    engine: &Engine<T>,
-    geometry: &Geometry,
-    weight: &[T],
-    dy: &[T],
-    dx: &mut [T],
-) {
-    if !dx.is_empty() && geometry.spec.mode != PaddingMode::Zeros {
-        gemm::input_gradient::add_padding(engine, geometry, weight, dy, dx);
+/// The correlations of `dy` that make the gradient of the input.
+pub(crate) fn input_correlations(geometry: &Geometry) -> Vec<Correlation> {
+    match geometry.input_shape().contains(&0) {
+        true => Vec::new(),
+        false => input_gradient::correlations(geometry),
     }
 }
 
-/// Writes the gradient of the kernel.
-pub(crate) fn kernel_gradient<T: Scalar>(
-    engine: &Engine<T>,
-    geometry: &Geometry,
-    x: &[T],
-    dy: &[T],
-    dw: &mut [T],
-) {
-    if dy.is_empty() {
-        return dw.fill(T::zero());
+/// The gradient of the input, ready to be computed.
+pub(crate) struct InputGradient<'a, T: Scalar> {
+    products: Vec<Product<'a, T>>,
+    has_gaps: bool,
+    /// What comes through padding that isn't zeros.
+    padding: Option<Padding<'a, T>>,
+}
+
+impl<'a, T: Scalar> InputGradient<'a, T> {
+    /// By the [`input_correlations`] and weights the other way; where padding isn't zeros, by the kernel
+    /// `weight`, `[O, n, M, N]`, too.
+    pub(crate) fn new(
+        engine: &Engine<'a, T>,
+        geometry: &'a Geometry,
+        correlations: &'a [Correlation],
+        weights: &'a Weights<'a, T>,
+        weight: Option<&[T]>,
+        dy: &'a [T],
+    ) -> Room<Self> {
+        let products =
+            correlations.iter().map(|correlation| weights.product(engine, correlation, dy, None));
+        let products: Vec<_> = products.collect::<Room<_>>()?;
+        let has_gaps = input_gradient::has_gaps(geometry, correlations);
+        let is_empty = geometry.input_shape().contains(&0);
+        let padded = geometry.spec.mode != PaddingMode::Zeros && !is_empty;
+        let padding = weight.filter(|_| padded);
+        let padding =
+            padding.map(|weight| Padding::new(engine, geometry, weight, dy)).transpose()?;
+        Ok(Self { products, has_gaps, padding })
     }
-    if direct::suits(geometry.spec.group_outputs()) {
-        return direct_gradient::run(engine, geometry, x, dy, dw);
+
+    /// What [`InputGradient::run`] works in.
+    pub(crate) fn need(&self) -> Need {
+        let of_products = self.products.iter().map(Product::need);
+        of_products.chain(self.padding.as_ref().map(Padding::need)).fold(Need::default(), Need::or)
     }
-    gemm::kernel_gradient::run(engine, geometry, x, dy, dw);
+
+    /// Writes the gradient to `dx`.
+    pub(crate) fn run(&self, scratch: &Scratch<T>, dx: &mut [T]) {
+        if self.has_gaps {
+            dx.fill(T::zero());
+        }
+        let shared = Shared::new(dx);
+        self.products.iter().for_each(|product| product.run(scratch, &shared));
+        if let Some(padding) = &self.padding {
+            padding.add(scratch, dx);
+        }
+    }
+}
+
+/// How the kernel's gradient reads the rows and columns of `x`.
+pub(crate) fn kernel_axes(geometry: &Geometry) -> [TapAxis; 2] {
+    [&geometry.rows, &geometry.cols].map(|axis| TapAxis::forward(axis, geometry.spec.mode))
+}
+
+/// The gradient of the kernel, ready to be computed.
+pub(crate) enum KernelGradient<'a, T> {
+    /// Of no pixels.
+    Zero,
+    Direct(direct_gradient::Job<'a, T>),
+    Blocked(kernel_gradient::Job<'a, T>),
+}
+
+impl<'a, T: Scalar> KernelGradient<'a, T> {
+    /// With the [`kernel_axes`].
+    pub(crate) fn new(
+        engine: &Engine<T>,
+        geometry: &'a Geometry,
+        axes: &'a [TapAxis; 2],
+        x: &'a [T],
+        dy: &'a [T],
+    ) -> Room<Self> {
+        Ok(match direct::suits(geometry.spec.group_outputs()) {
+            _ if dy.is_empty() => Self::Zero,
+            true => Self::Direct(direct_gradient::Job::new(engine, geometry, axes, x, dy)),
+            false => Self::Blocked(kernel_gradient::Job::new(engine, geometry, axes, x, dy)?),
+        })
+    }
+
+    /// What [`KernelGradient::run`] works in.
+    pub(crate) fn need(&self) -> Need {
+        match self {
+            Self::Zero => Need::default(),
+            Self::Direct(job) => job.need(),
+            Self::Blocked(job) => job.need(),
+        }
+    }
+
+    /// Writes the gradient to `dw`.
+    pub(crate) fn run(&self, scratch: &Scratch<T>, dw: &mut [T]) {
+        match self {
+            Self::Zero => dw.fill(T::zero()),
+            Self::Direct(job) => job.run(scratch, dw),
+            Self::Blocked(job) => job.run(scratch, dw),
+        }
+    }
 }
 
 /// Writes the gradient of the bias, the sum of `dy` over images and pixels.

@@ -5,9 +5,11 @@ use std::ops::Range;
 
 use super::gemm::{Blocking, Engine};
 use super::simd::Isa;
-use super::{Way, Weights, forward, input_gradient, kernel_gradient};
+use super::{
+    InputGradient, KernelGradient, Way, Weights, forward, input_correlations, kernel_axes,
+};
 use crate::geometry::{Geometry, Spec};
-use crate::memory::Memory;
+use crate::memory::{Memory, Scratch};
 use crate::{PaddingMode, Scalar};
 
 const OPERATION: &str = "test";
@@ -140,16 +142,23 @@ fn check_with<T: Scalar>((isa, blocking): (Isa, Blocking), kept: &Memory<T>, geo
 
     let what = format!("{isa:?}, {blocking:?}, {geometry:?}");
     let got = guarded(y_len, |y| {
-        let weights = Weights::new(&engines[0], spec, Way::Forward, &weight);
-        forward(&engines[0], geometry, &x, &weights, Some(&bias), y);
+        let weights = Weights::new(&engines[0], spec, Way::Forward, &weight).unwrap();
+        forward(&engines[0], geometry, &x, &weights, Some(&bias), y).unwrap();
     });
     assert!(got == y, "y: {what}");
     let got = guarded(x_len, |dx| {
-        let weights = Weights::new(&engines[1], spec, Way::Transposed, &weight);
-        input_gradient(&engines[1], geometry, &weights, &dy, dx);
+        let weights = Weights::new(&engines[1], spec, Way::Transposed, &weight).unwrap();
+        let correlations = input_correlations(geometry);
+        let gradient =
+            InputGradient::new(&engines[1], geometry, &correlations, &weights, None, &dy).unwrap();
+        gradient.run(&Scratch::take(engines[1].memory, gradient.need()).unwrap(), dx);
     });
     assert!(got == dx, "dx: {what}");
-    let got = guarded(weight.len(), |dw| kernel_gradient(&engines[2], geometry, &x, &dy, dw));
+    let axes = kernel_axes(geometry);
+    let got = guarded(weight.len(), |dw| {
+        let gradient = KernelGradient::new(&engines[2], geometry, &axes, &x, &dy).unwrap();
+        gradient.run(&Scratch::take(engines[2].memory, gradient.need()).unwrap(), dw);
+    });
     assert!(got == dw, "dw: {what}");
 }
 

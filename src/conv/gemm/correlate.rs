@@ -2,17 +2,17 @@
 
 use std::ops::Range;
 
-use super::kernel::PackedKernel;
+use super::kernel::Panels;
 use super::plan::{Layout, Piece, Plan};
-use super::strip::{Block, Blocks, KEPT_TABLES, Source, Strip, regions, reserve};
+use super::strip::{Block, Blocks, KEPT_TABLES, Source, Strip, regions};
 use super::tile::{Ahead, Operands, Sums};
 use super::{Engine, cut_at};
 use crate::Scalar;
 use crate::conv::axis::{TapAxis, runs};
 use crate::conv::queue::{self, Queue};
 use crate::conv::shared::Shared;
-use crate::conv::simd::{Kernel, MOST_LANES, Simd, load_part, transpose};
-use crate::memory::Memory;
+use crate::conv::simd::{Isa, Kernel, MOST_LANES, MOST_VECTORS, Simd, load_part, transpose};
+use crate::memory::{Buffers, Need, Scratch, reserve};
 
 /// A grouped cross-correlation. It is a convolution's forward pass, or one phase of its input's
 /// gradient.
@@ -30,10 +30,10 @@ pub struct Correlation {
 }
 
 impl Correlation {
-    /// The same with each image as one long row, if every pixel of the target is made of the one
-    /// pixel of the source in its place.
-    pub fn flattened(&self) -> Option<Self> {
-        let Self { rows, cols, target, .. } = self;
+    /// The same, with each image as one long row if every pixel of the target is made of the one pixel
+    /// of the source in its place.
+    pub fn flattened(self) -> Self {
+        let Self { rows, cols, target, .. } = &self;
         let in_place =
             |axis: &TapAxis| axis.step == 1 && axis.offsets == [0] && axis.input == axis.output;
         let same = in_place(rows)
@@ -42,13 +42,11 @@ impl Correlation {
             && target.step == [1, 1];
         let pixels = rows.output * cols.output;
         let axis = |pixels| TapAxis { input: pixels, output: pixels, ..rows.clone() };
-        same.then(|| Self {
-            rows: axis(1),
-            cols: axis(pixels),
-            taps: self.taps.clone(),
-            target: Target { plane: [1, pixels], origin: [0, 0], step: [1, 1] },
-            ..*self
-        })
+        if !same {
+            return self;
+        }
+        let target = Target { plane: [1, pixels], origin: [0, 0], step: [1, 1] };
+        Self { rows: axis(1), cols: axis(pixels), target, ..self }
     }
 
     /// Multiply-accumulates, those with padding included; saturates.
@@ -71,7 +69,7 @@ pub struct Target {
 /// Where a strip's channels come from.
 pub trait Channels<T: Scalar>: Sync {
     /// Writes channels of the strip of `block`, counted through all groups, into the start of
-    /// `target`.
+    /// `target`, by way of `spare`.
     fn fill<S: Simd<T>>(
         &self,
         simd: S,
@@ -79,7 +77,13 @@ pub trait Channels<T: Scalar>: Sync {
         strip: &Strip<S::Mask, S::EvenMask>,
         channels: Range<usize>,
         target: &mut Vec<T>,
+        spare: &mut Vec<T>,
     );
+
+    /// Elements of `spare` that a block takes, at most.
+    fn spare(&self, _: &Blocks) -> usize {
+        0
+    }
 
     /// The images that [`Channels::fill`] reads, if it does.
     fn images(&self) -> Option<&Images<'_, T>> {
@@ -103,6 +107,7 @@ impl<T: Scalar> Channels<T> for Images<'_, T> {
         strip: &Strip<S::Mask, S::EvenMask>,
         channels: Range<usize>,
         target: &mut Vec<T>,
+        _: &mut Vec<T>,
     ) {
         let x = &self.x[block.image * self.channels * self.plane..];
         strip.fill(simd, x, self.plane, channels, target);
@@ -124,40 +129,8 @@ struct Task {
     panels: Range<usize>,
 }
 
-/// Computes `y = A · X + bias`, a few source channels, which `depths` divides, at a time.
-pub fn run<T: Scalar, X: Channels<T>>(
-    engine: &Engine<T>,
-    correlation: &Correlation,
-    depths: Vec<Range<usize>>,
-    kernel: &PackedKernel<T>,
-    x: &X,
-    bias: Option<&[T]>,
-    y: &Shared<T>,
-) {
-    let Correlation { groups, group_channels, rows, cols, .. } = correlation;
-    let source = Source::new(rows, cols, groups * group_channels[0], engine.most_rows());
-    let threads = engine.threads(correlation.maccs());
-    let channels = depths.iter().map(|depth| depth.len()).max().unwrap_or(1);
-    let blocks = engine.blocking.blocks(&source, correlation.batch, channels, |_, _| true);
-    // Enough tasks for every thread; nothing here changes a result.
-    let count = groups * blocks.len();
-    let parts = if threads == 1 { 1 } else { (4 * threads).div_ceil(count.max(1)) };
-    let panels = kernel.panels();
-    let parts = parts.min(panels.div_ceil(4)).max(panels.div_ceil(engine.blocking.panels));
-    let layout = Layout {
-        source,
-        taps: correlation.taps.iter().map(|tap| tap * kernel.tap_len()).collect(),
-        most: engine.most_rows(),
-        steps: depths.iter().map(|depth| depth.len()).min().unwrap_or(0),
-    };
-    let job = Job { correlation, layout, depths, blocks, parts, kernel, bias, x, y };
-    queue::share(threads, count * parts, |queue| {
-        T::dispatch_to(engine.isa, Worker { job: &job, queue, memory: engine.memory });
-    });
-}
-
-/// What all tasks share.
-struct Job<'a, T, X> {
+/// The product `A · X + bias`, ready to be computed.
+pub struct Job<'a, T, X> {
     correlation: &'a Correlation,
     layout: Layout<'a>,
     /// Source channels of a group that are summed at a time.
@@ -165,25 +138,90 @@ struct Job<'a, T, X> {
     blocks: Blocks,
     /// Parts of the panels of output channels.
     parts: usize,
-    kernel: &'a PackedKernel<T>,
+    kernel: Panels<'a, T>,
     bias: Option<&'a [T]>,
-    x: &'a X,
-    y: &'a Shared<'a, T>,
+    x: X,
+    isa: Isa,
+    threads: usize,
+    need: Need,
+}
+
+impl<'a, T: Scalar, X: Channels<T>> Job<'a, T, X> {
+    /// Of a few source channels, which `depths` divides, at a time.
+    pub fn new(
+        engine: &Engine<T>,
+        correlation: &'a Correlation,
+        depths: Vec<Range<usize>>,
+        kernel: Panels<'a, T>,
+        x: X,
+        bias: Option<&'a [T]>,
+    ) -> Self {
+        let Correlation { groups, group_channels, rows, cols, .. } = correlation;
+        let source = Source::new(rows, cols, groups * group_channels[0], engine.most_rows());
+        let threads = engine.threads(correlation.maccs());
+        let channels = depths.iter().map(|depth| depth.len()).max().unwrap_or(1);
+        let blocks = engine.blocking.blocks(&source, correlation.batch, channels, |_, _| true);
+        // Enough tasks for every thread; nothing here changes a result.
+        let count = groups * blocks.len();
+        let parts = if threads == 1 { 1 } else { (4 * threads).div_ceil(count.max(1)) };
+        let parts =
+            parts.min(kernel.count.div_ceil(4)).max(kernel.count.div_ceil(engine.blocking.panels));
+        let layout = Layout {
+            source,
+            taps: correlation.taps.iter().map(|tap| tap * kernel.tap_len).collect(),
+            most: engine.most_rows(),
+            steps: depths.iter().map(|depth| depth.len()).min().unwrap_or(0),
+        };
+        let strip = source.most_elements(&blocks, channels);
+        let most_panels = kernel.count.div_ceil(parts.max(1));
+        let sums = sums_len(most_panels * blocks.most_pixels(), MOST_VECTORS, engine.lanes());
+        let need = Need {
+            threads: threads.min(count * parts),
+            lens: [strip, sums, x.spare(&blocks), 0, 0],
+            tables: source.most_tables(&blocks),
+        };
+        let isa = engine.isa;
+        Self { correlation, layout, depths, blocks, parts, kernel, bias, x, isa, threads, need }
+    }
+
+    /// What [`Job::run`] works in.
+    pub fn need(&self) -> Need {
+        self.need
+    }
+
+    /// Writes the product to `y`.
+    pub fn run(&self, scratch: &Scratch<T>, y: &Shared<T>) {
+        let pieces = self.correlation.groups * self.blocks.len() * self.parts;
+        queue::share(self.threads, pieces, |queue| {
+            scratch.lend(|buffers| {
+                T::dispatch_to(self.isa, Worker { job: self, queue, buffers, y });
+            });
+        });
+    }
+}
+
+/// Elements of the sums of so many pixels of panels, which are read in whole squares that may reach
+/// past the last.
+fn sums_len(pixels: usize, vectors: usize, lanes: usize) -> usize {
+    (pixels + MOST_LANES * vectors) * lanes
 }
 
 /// A thread's share of the work.
 struct Worker<'a, T, X> {
-    memory: &'a Memory<T>,
     job: &'a Job<'a, T, X>,
     queue: &'a Queue,
+    buffers: &'a mut Buffers<T>,
+    y: &'a Shared<'a, T>,
 }
 
-/// Buffers of one thread.
-struct Scratch<T, M, E> {
-    strip: Vec<T>,
-    sums: Vec<T>,
+/// What one thread works with.
+struct Work<'a, T, M, E> {
+    strip: &'a mut Vec<T>,
+    sums: &'a mut Vec<T>,
+    spare: &'a mut Vec<T>,
     /// Of the blocks that came first; others are often like them.
     plans: Vec<(Block, Strip<M, E>, Plan)>,
+    y: &'a Shared<'a, T>,
 }
 
 impl<T: Scalar, X: Channels<T>> Kernel<T> for Worker<'_, T, X> {
@@ -191,16 +229,14 @@ impl<T: Scalar, X: Channels<T>> Kernel<T> for Worker<'_, T, X> {
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let mut scratch =
-            Scratch { strip: self.memory.take(0), sums: self.memory.take(0), plans: Vec::new() };
-        let take = || self.queue.take().map(|index| self.job.task(index));
+        let Self { job, queue, buffers: [strip, sums, spare, ..], y } = self;
+        let mut work = Work { strip, sums, spare, plans: Vec::new(), y };
+        let take = || queue.take().map(|index| job.task(index));
         let mut current = take();
         while let Some(task) = current {
             current = take();
-            self.job.perform(simd, &task, current.as_ref(), &mut scratch);
+            job.perform(simd, &task, current.as_ref(), &mut work);
         }
-        self.memory.give(scratch.strip);
-        self.memory.give(scratch.sums);
     }
 }
 
@@ -211,7 +247,7 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
         Task {
             group: block / self.blocks.len(),
             block: self.blocks.get(block % self.blocks.len()),
-            panels: cut_at(self.kernel.panels(), self.parts, part),
+            panels: cut_at(self.kernel.count, self.parts, part),
         }
     }
 
@@ -221,11 +257,11 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
         simd: S,
         task: &Task,
         next: Option<&Task>,
-        scratch: &mut Scratch<T, S::Mask, S::EvenMask>,
+        work: &mut Work<T, S::Mask, S::EvenMask>,
     ) {
         let Task { group, block, panels } = task;
         let [sources, _] = self.correlation.group_channels;
-        let Scratch { strip: strip_data, sums, plans } = scratch;
+        let Work { strip: strip_data, sums, spare, plans, y } = work;
         let like = plans.iter().position(|(known, ..)| known.is_like(block));
         let index = like.unwrap_or_else(|| {
             plans.truncate(MOST_PLANS - 1);
@@ -243,10 +279,8 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
         let most = pieces.iter().map(|piece| piece.pixels).max().unwrap_or(1);
         let vectors = S::tile_vectors(most);
         let pixels = block.pixels();
-        let len = panels.len() * pixels * S::LANES;
-        // Tiles are read in whole squares, which may reach past the last.
-        reserve(sums, len + MOST_LANES * vectors * S::LANES);
-        let (panel_len, tap_len) = (self.kernel.panel_len(), self.kernel.tap_len());
+        reserve(sums, sums_len(panels.len() * pixels, vectors, S::LANES));
+        let Panels { panel_len, tap_len, .. } = self.kernel;
         assert!(tap_len == sources * S::LANES);
 
         let channels = |group: usize, depth: &Range<usize>| {
@@ -254,7 +288,7 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
         };
         let tiles = pieces.len() * panels.len().div_ceil(vectors);
         for (index, depth) in self.depths.iter().enumerate() {
-            self.x.fill(simd, block, strip, channels(*group, depth), strip_data);
+            self.x.fill(simd, block, strip, channels(*group, depth), strip_data, spare);
             // Meanwhile, what will be copied after this comes near.
             let (after, depth_after) = match self.depths.get(index + 1) {
                 Some(depth) => (Some(task), depth),
@@ -267,7 +301,7 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
             let (first, last) = (depth.start == 0, depth.end == sources);
             for start in panels.clone().step_by(vectors) {
                 let vectors = vectors.min(panels.end - start);
-                let b = &self.kernel.panels_from(*group, start)[depth.start * S::LANES..];
+                let b = &self.kernel.from(*group, start)[depth.start * S::LANES..];
                 assert!(b.len() + depth.start * S::LANES >= vectors * panel_len);
                 for piece in pieces {
                     let before = (start - panels.start) * pixels + vectors * piece.before;
@@ -297,7 +331,7 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
                         unsafe { simd.tile(part.pixels.len(), vectors, &operands, out) };
                     }
                     if last {
-                        self.write(simd, sums, task, start..start + vectors, piece);
+                        self.write(simd, sums, task, start..start + vectors, piece, y);
                     }
                 }
             }
@@ -339,6 +373,7 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
         task: &Task,
         panels: Range<usize>,
         piece: &Piece,
+        y: &Shared<T>,
     ) {
         let &Task { group, block: Block { image, .. }, .. } = task;
         let vectors = panels.len();
@@ -379,7 +414,7 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
                         + row * width
                         + target.origin[1]
                         + run.col * step;
-                    let y = self.y.at(at, (count - 1) * plane + (run.len - 1) * step + 1);
+                    let y = y.at(at, (count - 1) * plane + (run.len - 1) * step + 1);
                     let y = y.wrapping_sub(run.lane * step);
                     let lanes = run.lane..run.lane + run.len;
                     let (mask, even_mask) =

@@ -4,10 +4,13 @@
 //! that reach it. So each pair of phases is a correlation of `dy` by a part of the kernel with stride
 //! 1, and writes every `s`-th pixel of `dx`: nothing is scattered and no zero is multiplied.
 
+use std::ops::Range;
+
 use super::Engine;
 use super::correlate::{Correlation, Target};
-use crate::conv::{self, Weights, axis::TapAxis, shared::Shared};
+use crate::conv::{self, axis::TapAxis};
 use crate::geometry::{Axis, Geometry};
+use crate::memory::{Buffer, Need, Room, Scratch, reserve};
 use crate::{PaddingMode, Scalar};
 
 /// One phase of an axis: the input positions `origin`, `origin + stride`, …, that the same taps
@@ -37,96 +40,127 @@ fn phases(axis: &Axis) -> impl Iterator<Item = Phase> {
     })
 }
 
-/// Writes `dx`, `[B, I, H, W]`, as if the padding were zeros.
-pub fn run<T: Scalar>(
-    engine: &Engine<T>,
-    geometry: &Geometry,
-    weights: &Weights<T>,
-    dy: &[T],
-    dx: &mut [T],
-) {
+/// The correlations of `dy` that make `dx`, `[B, I, H, W]`, as if the padding were zeros: one for each
+/// pair of phases that any tap reaches.
+pub fn correlations(geometry: &Geometry) -> Vec<Correlation> {
     let Geometry { spec, rows, cols, .. } = geometry;
-    let group_in = spec.group_inputs();
     let row_phases: Vec<_> = phases(rows).collect();
     let col_phases: Vec<_> = phases(cols).collect();
-    let all = [rows, cols].map(|axis| axis.stride.min(axis.input));
-    if [row_phases.len(), col_phases.len()] != all {
-        // Pixels that no tap reaches: the gaps of a stride larger than the kernel.
-        dx.fill(T::zero());
-    }
-    let dx = Shared::new(dx);
-    for row_phase in &row_phases {
-        for col_phase in &col_phases {
-            let col_taps = |row: &usize| {
-                let start = row * cols.kernel;
-                col_phase.taps.iter().map(move |col| start + col)
-            };
-            let correlation = Correlation {
-                batch: geometry.batch,
-                groups: spec.groups,
-                group_channels: [spec.group_outputs(), group_in],
-                rows: row_phase.axis.clone(),
-                cols: col_phase.axis.clone(),
-                taps: row_phase.taps.iter().flat_map(col_taps).collect(),
-                target: Target {
-                    plane: [rows.input, cols.input],
-                    origin: [row_phase.origin, col_phase.origin],
-                    step: [rows.stride, cols.stride],
-                },
-            };
-            weights.correlate(engine, &correlation, dy, None, &dx);
+    let correlation = |row_phase: &Phase, col_phase: &Phase| {
+        let col_taps = |row: &usize| {
+            let start = row * cols.kernel;
+            col_phase.taps.iter().map(move |col| start + col)
+        };
+        Correlation {
+            batch: geometry.batch,
+            groups: spec.groups,
+            group_channels: [spec.group_outputs(), spec.group_inputs()],
+            rows: row_phase.axis.clone(),
+            cols: col_phase.axis.clone(),
+            taps: row_phase.taps.iter().flat_map(col_taps).collect(),
+            target: Target {
+                plane: [rows.input, cols.input],
+                origin: [row_phase.origin, col_phase.origin],
+                step: [rows.stride, cols.stride],
+            },
         }
-    }
+        .flattened()
+    };
+    let of_row =
+        |row: &Phase| col_phases.iter().map(|col| correlation(row, col)).collect::<Vec<_>>();
+    row_phases.iter().flat_map(of_row).collect()
 }
 
-/// Adds what pixels get through the padding that they continue: for each output pixel near the border
-/// and each tap that reads padding there, `Wᵀ·dy` goes to the pixel that was read.
-pub fn add_padding<T: Scalar>(
-    engine: &Engine<T>,
-    geometry: &Geometry,
-    weight: &[T],
-    dy: &[T],
-    dx: &mut [T],
-) {
-    let Geometry { spec, rows, cols, .. } = geometry;
-    let (n, r, taps) = (spec.group_inputs(), spec.group_outputs(), spec.taps());
-    let (pixels, plane) = (geometry.output_pixels(), geometry.input_pixels());
-    // By group, tap and input channel, the weights of the output channels side by side.
-    let mut columns = vec![T::zero(); weight.len()];
-    for (index, &value) in weight.iter().enumerate() {
-        let (output, input, tap) = (index / taps / n, index / taps % n, index % taps);
-        columns[((output / r * taps + tap) * n + input) * r + output % r] = value;
+/// Whether there are pixels that no tap reaches: the gaps of a stride larger than the kernel.
+pub fn has_gaps(geometry: &Geometry, correlations: &[Correlation]) -> bool {
+    let [rows, cols] = [&geometry.rows, &geometry.cols].map(|axis| axis.stride.min(axis.input));
+    correlations.len() < rows * cols
+}
+
+/// The gradient that pixels get through the padding that they continue: for each output pixel near the
+/// border and each tap that reads padding there, `Wᵀ·dy` goes to the pixel that was read.
+pub struct Padding<'a, T: Scalar> {
+    geometry: &'a Geometry,
+    /// By group, tap and input channel, the weights of the output channels side by side.
+    columns: Buffer<'a, T>,
+    dy: &'a [T],
+    threads: usize,
+}
+
+impl<'a, T: Scalar> Padding<'a, T> {
+    /// Of the kernel `weight`, `[O, n, M, N]`.
+    pub fn new(
+        engine: &Engine<'a, T>,
+        geometry: &'a Geometry,
+        weight: &[T],
+        dy: &'a [T],
+    ) -> Room<Self> {
+        let spec = &geometry.spec;
+        let (n, r, taps) = (spec.group_inputs(), spec.group_outputs(), spec.taps());
+        let mut columns = engine.memory.buffer(weight.len())?;
+        for (index, &value) in weight.iter().enumerate() {
+            let (output, input, tap) = (index / taps / n, index / taps % n, index % taps);
+            columns[((output / r * taps + tap) * n + input) * r + output % r] = value;
+        }
+        Ok(Self { geometry, columns, dy, threads: engine.threads(geometry.maccs()) })
     }
-    // The output positions none of whose taps reads padding.
-    let interior = |axis: &Axis| {
+
+    /// What [`Padding::add`] works in.
+    pub fn need(&self) -> Need {
+        let spec = &self.geometry.spec;
+        let images = self.geometry.batch * spec.groups;
+        Need {
+            threads: self.threads.min(images),
+            lens: [spec.group_outputs(), 0, 0, 0, 0],
+            tables: 0,
+        }
+    }
+
+    /// Adds the gradient to `dx`.
+    pub fn add(&self, scratch: &Scratch<T>, dx: &mut [T]) {
+        let spec = &self.geometry.spec;
+        let image_len = spec.group_inputs() * self.geometry.input_pixels();
+        conv::for_each_chunk(self.threads, dx, image_len, |index, dx| {
+            let (image, group) = (index / spec.groups, index % spec.groups);
+            scratch.lend(|[gradients, ..]| self.add_group(image, group, gradients, dx));
+        });
+    }
+
+    /// The output positions of an axis none of whose taps reads padding.
+    fn interior(axis: &Axis) -> Range<usize> {
         let outputs = TapAxis::forward(axis, PaddingMode::Zeros);
         let first = outputs.interior(0..axis.output, 0);
         let last = outputs.interior(0..axis.output, axis.kernel - 1);
         first.start.max(last.start)..first.end.min(last.end)
-    };
-    // Where a tap of an output position reads, and whether that is inside the image.
-    let source = |axis: &Axis, output: usize, tap: usize| {
+    }
+
+    /// Where a tap of an output position reads, and whether that is inside the image.
+    fn source(&self, axis: &Axis, output: usize, tap: usize) -> (Option<usize>, bool) {
         let position = (output * axis.stride) as isize + axis.tap_offset(tap);
         let inside = (0..axis.input as isize).contains(&position);
-        (spec.mode.source(position, axis.input), inside)
-    };
-    let (inner_rows, inner_cols) = (interior(rows), interior(cols));
-    let threads = engine.threads(geometry.maccs());
-    conv::for_each_chunk(threads, dx, n * plane, |index, dx| {
-        let (image, group) = (index / spec.groups, index % spec.groups);
-        let dy = &dy[(image * spec.out_channels + group * r) * pixels..][..r * pixels];
-        let columns = &columns[group * taps * n * r..][..taps * n * r];
-        let mut gradients = vec![T::zero(); r];
+        (self.geometry.spec.mode.source(position, axis.input), inside)
+    }
+
+    /// Adds to the channels of one group of an image.
+    fn add_group(&self, image: usize, group: usize, gradients: &mut Vec<T>, dx: &mut [T]) {
+        let Geometry { spec, rows, cols, .. } = self.geometry;
+        let (n, r, taps) = (spec.group_inputs(), spec.group_outputs(), spec.taps());
+        let (pixels, plane) = (self.geometry.output_pixels(), self.geometry.input_pixels());
+        let (inner_rows, inner_cols) = (Self::interior(rows), Self::interior(cols));
+        let dy = &self.dy[(image * spec.out_channels + group * r) * pixels..][..r * pixels];
+        let columns = &self.columns[group * taps * n * r..][..taps * n * r];
+        reserve(gradients, r);
+        let gradients = &mut gradients[..r];
         let (mut row_sources, mut col_sources) = (Vec::new(), Vec::new());
         for row in 0..rows.output {
             row_sources.clear();
-            row_sources.extend((0..rows.kernel).map(|tap| source(rows, row, tap)));
+            row_sources.extend((0..rows.kernel).map(|tap| self.source(rows, row, tap)));
             for col in 0..cols.output {
                 if inner_rows.contains(&row) && inner_cols.contains(&col) {
                     continue;
                 }
                 col_sources.clear();
-                col_sources.extend((0..cols.kernel).map(|tap| source(cols, col, tap)));
+                col_sources.extend((0..cols.kernel).map(|tap| self.source(cols, col, tap)));
                 let gradient = dy[row * cols.output + col..].iter().step_by(pixels);
                 gradients.iter_mut().zip(gradient).for_each(|(to, &from)| *to = from);
                 for tap in 0..taps {
@@ -138,11 +172,11 @@ pub fn add_padding<T: Scalar>(
                     }
                     let columns = columns[tap * n * r..][..n * r].chunks_exact(r);
                     for (column, dx) in columns.zip(dx.chunks_exact_mut(plane)) {
-                        let products = column.iter().zip(&gradients).map(|(&w, &dy)| w * dy);
+                        let products = column.iter().zip(&*gradients).map(|(&w, &dy)| w * dy);
                         dx[row * cols.input + col] += products.fold(T::zero(), |sum, p| sum + p);
                     }
                 }
             }
         }
-    });
+    }
 }

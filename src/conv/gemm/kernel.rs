@@ -1,10 +1,13 @@
 //! Kernels as the matrix product reads them.
 
+use std::ops::Deref;
+
 use crate::Scalar;
 use crate::compose::Composer;
 use crate::conv::for_each_chunk;
 use crate::conv::gemm::Engine;
 use crate::conv::simd::{Kernel, MOST_LANES, Simd, transpose};
+use crate::memory::{Buffer, Buffers, Need, Room, Scratch, reserve};
 
 /// A kernel seen as one matrix for each group: element `(row, (channel, tap))` of group `g` is
 /// `data[g·group + row·row_stride + channel·channel_stride + tap]`.
@@ -51,104 +54,142 @@ impl<'a, T> KernelView<'a, T> {
 
 /// What turns the taps `s` of `W` into those of the composed kernel, where `D` goes by input channel:
 /// `W'[m] = Σ_s D[c, m, s] · W[s]`.
-pub struct Depthwise<T> {
+pub struct Depthwise<'m, T: Scalar> {
     /// By group, channel of `D`, `s` and `m`, one element; or, where rows are input channels, by group,
     /// panel, `s` and `m`, an element for each lane.
-    data: Vec<T>,
+    data: Buffer<'m, T>,
     by_row: bool,
     taps: usize,
 }
 
-impl<T: Scalar> Depthwise<T> {
+impl<'m, T: Scalar> Depthwise<'m, T> {
     /// For the view `forward` of `W`, or, `by_row`, for that `transposed`.
-    pub fn new(engine: &Engine<T>, composer: &Composer, d_offset: &[T], by_row: bool) -> Self {
+    pub fn new(
+        engine: &Engine<'m, T>,
+        composer: &Composer,
+        d_offset: &[T],
+        by_row: bool,
+    ) -> Room<Self> {
         let &Composer { groups, group_inputs, taps, d_mul, .. } = composer;
-        let d = composer.depthwise(d_offset);
         let lanes = if by_row { engine.lanes() } else { 1 };
         let panels = group_inputs.div_ceil(lanes);
-        let mut data = Vec::with_capacity(groups * panels * d_mul * taps * lanes);
+        let mut data = engine.memory.buffer(groups * panels * d_mul * taps * lanes)?;
+        let mut slices = data.chunks_exact_mut(taps * lanes);
         for group in 0..groups {
             for panel in 0..panels {
-                for s in 0..d_mul {
-                    for tap in 0..taps {
-                        data.extend((0..lanes).map(|lane| {
+                for (s, slice) in (0..d_mul).zip(&mut slices) {
+                    let one = composer.identity_tap(s);
+                    for (tap, slice) in slice.chunks_exact_mut(lanes).enumerate() {
+                        for (lane, value) in slice.iter_mut().enumerate() {
                             let input = (panel * lanes + lane).min(group_inputs - 1);
-                            d[((group * group_inputs + input) * taps + tap) * d_mul + s]
-                        }));
+                            let row = (group * group_inputs + input) * taps + tap;
+                            let offset = d_offset[row * d_mul + s];
+                            *value = if one == Some(tap) { offset + T::one() } else { offset };
+                        }
                     }
                 }
             }
         }
-        Self { data, by_row, taps }
+        Ok(Self { data, by_row, taps })
     }
 }
 
 /// A kernel in the order that the register tile reads it: by group, by panel of as many rows as a
 /// register has lanes, by tap, by channel; the last panel is filled up with anything.
 #[derive(Debug)]
-pub struct PackedKernel<T> {
-    data: Vec<T>,
-    /// Panels of a group.
+pub struct PackedKernel<B> {
+    data: B,
     panels: usize,
     panel_len: usize,
-    /// From one tap to the next.
     tap_len: usize,
+}
+
+/// A packed kernel, to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct Panels<'a, T> {
+    data: &'a [T],
+    /// Panels of a group.
+    pub count: usize,
+    pub panel_len: usize,
+    /// From one tap to the next.
+    pub tap_len: usize,
+}
+
+impl<'a, T> Panels<'a, T> {
+    /// A group's panels from `panel` on.
+    pub fn from(&self, group: usize, panel: usize) -> &'a [T] {
+        let start = (group * self.count + panel) * self.panel_len;
+        &self.data[start..][..self.panel_len * (self.count - panel)]
+    }
 }
 
 /// Packing an element takes about as long as so many multiply-accumulates.
 const PACKED_PER_ELEMENT: usize = 16;
 
-impl<T: Scalar> PackedKernel<T> {
+impl<'m, T: Scalar> PackedKernel<Buffer<'m, T>> {
     /// Packs a kernel, or the one that `W` and `depthwise` compose.
-    pub fn new(engine: &Engine<T>, view: &KernelView<T>, depthwise: Option<&Depthwise<T>>) -> Self {
-        let [rows, channels, taps] = view.size;
-        let taps = depthwise.map_or(taps, |depthwise| depthwise.taps);
+    pub fn new(
+        engine: &Engine<'m, T>,
+        view: &KernelView<T>,
+        depthwise: Option<&Depthwise<T>>,
+    ) -> Room<Self> {
+        let [rows, channels, view_taps] = view.size;
+        let taps = depthwise.map_or(view_taps, |depthwise| depthwise.taps);
         let lanes = engine.lanes();
         let panels = rows.div_ceil(lanes);
         let panel_len = taps * channels * lanes;
         let len = view.groups * panels * panel_len;
-        let mut data = engine.memory.take(len);
         let threads = engine.threads(len * PACKED_PER_ELEMENT);
-        for_each_chunk(threads, &mut data[..len], panel_len, |index, target| {
+        let mut data = engine.memory.buffer(len)?;
+        // The taps of one channel of W.
+        let row = depthwise.map_or(0, |_| view_taps * lanes);
+        let need =
+            Need { threads: threads.min(view.groups * panels), lens: [row, 0, 0, 0, 0], tables: 0 };
+        let scratch = Scratch::take(engine.memory, need)?;
+        for_each_chunk(threads, &mut data, panel_len, |index, target| {
             let [group, panel] = [index / panels, index % panels];
-            let panel = Panel { view, depthwise, group, panel, taps, target };
-            T::dispatch_to(engine.isa, panel);
+            scratch.lend(|buffers| {
+                let panel = Panel { view, depthwise, group, panel, taps, target, buffers };
+                T::dispatch_to(engine.isa, panel);
+            });
         });
-        Self { data, panels, panel_len, tap_len: channels * lanes }
+        Ok(Self { data, panels, panel_len, tap_len: channels * lanes })
     }
 
+    /// The same in a buffer that stays.
+    pub fn into_kept(self) -> PackedKernel<Vec<T>> {
+        let Self { data, panels, panel_len, tap_len } = self;
+        PackedKernel { data: data.into_elements(), panels, panel_len, tap_len }
+    }
+}
+
+impl<B> PackedKernel<B> {
+    /// The panels that the product reads.
+    pub fn view<T>(&self) -> Panels<'_, T>
+    where
+        B: Deref<Target = [T]>,
+    {
+        let &Self { ref data, panels, panel_len, tap_len } = self;
+        Panels { data, count: panels, panel_len, tap_len }
+    }
+}
+
+impl<T> PackedKernel<Vec<T>> {
     /// Gives back the memory.
-    pub fn into_buffer(self) -> Vec<T> {
+    pub fn into_elements(self) -> Vec<T> {
         self.data
-    }
-
-    /// A group's panels from `panel` on.
-    pub fn panels_from(&self, group: usize, panel: usize) -> &[T] {
-        let start = (group * self.panels + panel) * self.panel_len;
-        &self.data[start..][..self.panel_len * (self.panels - panel)]
-    }
-
-    pub fn panels(&self) -> usize {
-        self.panels
-    }
-
-    pub fn panel_len(&self) -> usize {
-        self.panel_len
-    }
-
-    pub fn tap_len(&self) -> usize {
-        self.tap_len
     }
 }
 
 /// One panel to be written.
-struct Panel<'a, T> {
+struct Panel<'a, T: Scalar> {
     view: &'a KernelView<'a, T>,
-    depthwise: Option<&'a Depthwise<T>>,
+    depthwise: Option<&'a Depthwise<'a, T>>,
     group: usize,
     panel: usize,
     taps: usize,
     target: &'a mut [T],
+    buffers: &'a mut Buffers<T>,
 }
 
 impl<T: Scalar> Kernel<T> for Panel<'_, T> {
@@ -191,7 +232,9 @@ impl<T: Scalar> Panel<'_, T> {
         let lanes = if BY_ROW { S::LANES } else { 1 };
         let slice = d_mul * self.taps * lanes;
         let per_group = depthwise.data.len() / slice / self.view.groups;
-        let mut w = vec![T::zero(); d_mul * S::LANES];
+        let mut buffer = std::mem::take(&mut self.buffers[0]);
+        reserve(&mut buffer, d_mul * S::LANES);
+        let w = &mut buffer[..d_mul * S::LANES];
         for channel in 0..channels {
             for at in (0..d_mul).step_by(S::LANES) {
                 let len = S::LANES.min(d_mul - at);
@@ -209,12 +252,13 @@ impl<T: Scalar> Panel<'_, T> {
             let mut tap = 0;
             while tap < self.taps {
                 tap += if tap + 3 <= self.taps {
-                    self.sum::<S, BY_ROW, 3>(simd, &w, d, channel, tap)
+                    self.sum::<S, BY_ROW, 3>(simd, w, d, channel, tap)
                 } else {
-                    self.sum::<S, BY_ROW, 1>(simd, &w, d, channel, tap)
+                    self.sum::<S, BY_ROW, 1>(simd, w, d, channel, tap)
                 };
             }
         }
+        self.buffers[0] = buffer;
     }
 
     /// Writes `Q` taps from `tap` on of a channel of the composed kernel; gives `Q`.

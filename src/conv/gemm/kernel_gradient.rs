@@ -9,17 +9,17 @@
 
 use std::ops::Range;
 
-use super::strip::{Block, Blocks, Source, Strip, reserve};
+use super::strip::{Block, Blocks, Source, Strip};
 use super::tile::{Ahead, Operands, Sums};
 use super::{Engine, cut};
 use crate::Scalar;
 use crate::conv::axis::{TapAxis, runs};
 use crate::conv::queue::{self, Queue};
 use crate::conv::shared::Shared;
-use crate::conv::simd::{Kernel, MOST_LANES, Simd, transpose};
+use crate::conv::simd::{Isa, Kernel, MOST_LANES, Simd, transpose};
 use crate::conv::sum::{add_to, blocks_together};
 use crate::geometry::Geometry;
-use crate::memory::Memory;
+use crate::memory::{Buffers, Need, Room, Scratch, reserve, room};
 
 /// One piece of work: it owns some input channels `i` of some panels of output channels of a group.
 struct Task {
@@ -28,46 +28,85 @@ struct Task {
     panels: Range<usize>,
 }
 
-/// What all tasks share.
-struct Job<'a, T> {
+/// The gradient of the kernel, `[O, n, M, N]`, ready to be computed.
+pub struct Job<'a, T> {
     geometry: &'a Geometry,
     source: Source<'a>,
     /// Kernel columns that are taken as input channels: all or one.
     columns: usize,
-    tasks: &'a [Task],
+    tasks: Vec<Task>,
     blocks: Blocks,
     x: &'a [T],
     dy: &'a [T],
-    dw: Shared<'a, T>,
+    isa: Isa,
+    threads: usize,
+    need: Need,
 }
 
-/// Writes `dw`, `[O, n, M, N]`.
-pub fn run<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
-    let spec = &geometry.spec;
-    let rows = TapAxis::forward(&geometry.rows, spec.mode);
-    let cols = TapAxis::forward(&geometry.cols, spec.mode);
-    let source = Source::new(&rows, &cols, spec.in_channels, engine.most_rows());
-    let threads = engine.threads(geometry.maccs());
-    // The blocks, which sums depend on, are the same for any number of threads.
-    let [inputs, _] = most_channels(engine, geometry, engine.lanes());
-    let kernel_cols = cols.offsets.len();
-    let few = 2 * spec.group_inputs() <= engine.most_rows() && !source.crossing;
-    let columns = if few { kernel_cols } else { 1 };
-    let tile_rows = engine.most_rows().next_multiple_of(engine.lanes());
-    let width = (inputs * columns).div_ceil(engine.most_rows()) * tile_rows;
-    let blocks = engine.blocking.blocks(&source, geometry.batch, inputs, |lines, cols| {
-        // Elements of the strip once its channels lie side by side.
-        let positions = match few {
-            true => source.rows_len(lines).saturating_mul(cols),
-            false => source.channel_len(lines, cols),
+impl<'a, T: Scalar> Job<'a, T> {
+    pub fn new(
+        engine: &Engine<T>,
+        geometry: &'a Geometry,
+        [rows, cols]: &'a [TapAxis; 2],
+        x: &'a [T],
+        dy: &'a [T],
+    ) -> Room<Self> {
+        let spec = &geometry.spec;
+        let (tile_rows, lanes) = (engine.most_rows(), engine.lanes());
+        let source = Source::new(rows, cols, spec.in_channels, tile_rows);
+        let threads = engine.threads(geometry.maccs());
+        // The blocks, which sums depend on, are the same for any number of threads.
+        let [inputs, _] = most_channels(engine, geometry, lanes);
+        let few = 2 * spec.group_inputs() <= tile_rows && !source.crossing;
+        let columns = if few { cols.offsets.len() } else { 1 };
+        let width = |inputs: usize| {
+            (inputs * columns).div_ceil(tile_rows) * tile_rows.next_multiple_of(lanes)
         };
-        positions.saturating_mul(width) <= 2 * engine.blocking.strip
-    });
-    let tasks = tasks(engine, geometry, [engine.most_rows(), engine.lanes()], threads);
-    let job = Job { geometry, source, columns, blocks, tasks: &tasks, x, dy, dw: Shared::new(dw) };
-    queue::share(threads, tasks.len(), |queue| {
-        T::dispatch_to(engine.isa, Worker { job: &job, queue, memory: engine.memory });
-    });
+        let blocks = engine.blocking.blocks(&source, geometry.batch, inputs, |lines, cols| {
+            // Elements of the strip once its channels lie side by side.
+            let positions = match few {
+                true => source.rows_len(lines).saturating_mul(cols),
+                false => source.channel_len(lines, cols),
+            };
+            positions.saturating_mul(width(inputs)) <= 2 * engine.blocking.strip
+        });
+        let tasks = tasks(engine, geometry, [tile_rows, lanes], threads)?;
+
+        let inputs = tasks.iter().map(|task| task.inputs.len()).max().unwrap_or(0);
+        let panels = tasks.iter().map(|task| task.panels.len()).max().unwrap_or(0);
+        let positions = match columns {
+            1 => source.most_channel_len(&blocks),
+            _ => source.most_rows(&blocks) * blocks.most()[1],
+        };
+        let x_len = (positions + MOST_LANES) * width(inputs);
+        let sums = source.taps() * inputs * panels * lanes;
+        let lens = [
+            source.most_elements(&blocks, inputs),
+            x_len,
+            blocks.most_pixels() * panels * lanes,
+            sums,
+            if blocks_together(blocks.len()) < blocks.len() { sums } else { 0 },
+        ];
+        let tables = source.most_tables(&blocks);
+        let need = Need { threads: threads.min(tasks.len()), lens, tables };
+        let isa = engine.isa;
+        Ok(Self { geometry, source, columns, tasks, blocks, x, dy, isa, threads, need })
+    }
+
+    /// What [`Job::run`] works in.
+    pub fn need(&self) -> Need {
+        self.need
+    }
+
+    /// Writes the gradient to `dw`.
+    pub fn run(&self, scratch: &Scratch<T>, dw: &mut [T]) {
+        let dw = Shared::new(dw);
+        queue::share(self.threads, self.tasks.len(), |queue| {
+            scratch.lend(|buffers| {
+                T::dispatch_to(self.isa, Worker { job: self, queue, buffers, dw: &dw });
+            });
+        });
+    }
 }
 
 /// Most input channels and panels of output channels of a task, so that its sums stay in L2.
@@ -85,7 +124,7 @@ fn tasks<T: Scalar>(
     geometry: &Geometry,
     [rows, lanes]: [usize; 2],
     threads: usize,
-) -> Vec<Task> {
+) -> Room<Vec<Task>> {
     let spec = &geometry.spec;
     let (inputs, panels) = (spec.group_inputs(), spec.group_outputs().div_ceil(lanes));
     let [most_inputs, most_panels] = most_channels(engine, geometry, lanes);
@@ -99,7 +138,7 @@ fn tasks<T: Scalar>(
         (input_parts, wanted(input_parts).max(panel_parts).min(panels))
     };
     let input_parts = wanted(panel_parts).max(input_parts).min(inputs);
-    let mut tasks = Vec::with_capacity(spec.groups * input_parts * panel_parts);
+    let mut tasks = room(spec.groups * input_parts * panel_parts)?;
     for group in 0..spec.groups {
         for inputs in cut(inputs, input_parts) {
             tasks.extend(cut(panels, panel_parts).map(|panels| Task {
@@ -109,27 +148,28 @@ fn tasks<T: Scalar>(
             }));
         }
     }
-    tasks
+    Ok(tasks)
 }
 
 /// A thread's share of the work.
 struct Worker<'a, T> {
-    memory: &'a Memory<T>,
     job: &'a Job<'a, T>,
     queue: &'a Queue,
+    buffers: &'a mut Buffers<T>,
+    dw: &'a Shared<'a, T>,
 }
 
-/// Buffers of one thread.
-struct Scratch<T> {
-    strip: Vec<T>,
+/// What one thread works in.
+struct Work<'a, T> {
+    strip: &'a mut Vec<T>,
     /// By panel of input channels, by position of the strip, the channels side by side.
-    x: Vec<T>,
+    x: &'a mut Vec<T>,
     /// By panel of output channels, by pixel of the block, the channels side by side.
-    dy: Vec<T>,
+    dy: &'a mut Vec<T>,
     /// By tap, by input channel, the output channels side by side.
-    sums: Vec<T>,
+    sums: &'a mut Vec<T>,
     /// The same of all blocks, if there are so many that their sums are added in two stages.
-    totals: Vec<T>,
+    totals: &'a mut Vec<T>,
     /// By tap, the stretches of pixels to sum.
     stretches: Vec<[usize; 2]>,
 }
@@ -139,55 +179,44 @@ impl<T: Scalar> Kernel<T> for Worker<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let memory = self.memory;
-        let mut scratch = Scratch {
-            strip: memory.take(0),
-            x: memory.take(0),
-            dy: memory.take(0),
-            sums: memory.take(0),
-            totals: memory.take(0),
-            stretches: Vec::new(),
-        };
-        while let Some(index) = self.queue.take() {
-            self.job.perform(simd, &self.job.tasks[index], &mut scratch);
+        let Self { job, queue, buffers: [strip, x, dy, sums, totals], dw } = self;
+        let mut work = Work { strip, x, dy, sums, totals, stretches: Vec::new() };
+        while let Some(index) = queue.take() {
+            job.perform(simd, &job.tasks[index], &mut work, dw);
         }
-        let Scratch { strip, x, dy, sums, totals, .. } = scratch;
-        [strip, x, dy, sums, totals].into_iter().for_each(|buffer| memory.give(buffer));
     }
 }
 
 impl<T: Scalar> Job<'_, T> {
     #[inline(always)]
-    fn perform<S: Simd<T>>(&self, simd: S, task: &Task, scratch: &mut Scratch<T>) {
+    fn perform<S: Simd<T>>(&self, simd: S, task: &Task, work: &mut Work<T>, dw: &Shared<T>) {
         let (inputs, width) = (task.inputs.len(), task.panels.len() * S::LANES);
-        let taps = self.source.taps();
-        let len = taps * inputs * width;
-        reserve(&mut scratch.sums, len);
-        let together = blocks_together(self.blocks.len());
+        let len = self.source.taps() * inputs * width;
+        reserve(work.sums, len);
+        let (all, together) = (self.blocks.len(), blocks_together(self.blocks.len()));
+        let in_stages = together < all;
+        if in_stages {
+            reserve(work.totals, len);
+        }
         let mut last: Option<(Block, Strip<_, _>)> = None;
-        for index in 0..self.blocks.len() {
+        for index in 0..all {
             let block = self.blocks.get(index);
             let strip = match last.take() {
                 Some((known, strip)) if known.is_like(&block) => strip,
                 _ => Strip::new(simd, &self.source, &block),
             };
-            self.add_block(simd, task, &block, &strip, index % together > 0, scratch);
+            self.add_block(simd, task, &block, &strip, index % together > 0, work);
             last = Some((block, strip));
-            let [done, all] = [index + 1, self.blocks.len()];
-            if done < all && !done.is_multiple_of(together) {
-                continue;
-            }
-            let Scratch { sums, totals, .. } = &mut *scratch;
-            if done <= together {
-                std::mem::swap(sums, totals);
-                if done < all {
-                    reserve(sums, len);
+            let done = index + 1;
+            if in_stages && (done == all || done.is_multiple_of(together)) {
+                if done <= together {
+                    std::mem::swap(work.sums, work.totals);
+                } else {
+                    add_to(&mut work.totals[..len], &work.sums[..len]);
                 }
-            } else {
-                add_to(&mut totals[..len], &sums[..len]);
             }
         }
-        self.write(simd, task, &scratch.totals);
+        self.write(simd, task, if in_stages { work.totals } else { work.sums }, dw);
     }
 
     /// Adds the products of one block's pixels.
@@ -199,9 +228,9 @@ impl<T: Scalar> Job<'_, T> {
         block: &Block,
         strip: &Strip<S::Mask, S::EvenMask>,
         add: bool,
-        scratch: &mut Scratch<T>,
+        work: &mut Work<T>,
     ) {
-        let Scratch { strip: strip_data, x, dy, sums, stretches, .. } = scratch;
+        let Work { strip: strip_data, x, dy, sums, stretches, .. } = work;
         let Source { rows, cols, crossing, .. } = self.source;
         let panel_rows = S::MR.next_multiple_of(S::LANES);
         // An input channel, or one and a kernel column.
@@ -350,7 +379,7 @@ impl<T: Scalar> Job<'_, T> {
 
     /// Writes a task's sums to its part of `dw`.
     #[inline(always)]
-    fn write<S: Simd<T>>(&self, simd: S, task: &Task, sums: &[T]) {
+    fn write<S: Simd<T>>(&self, simd: S, task: &Task, sums: &[T], dw: &Shared<T>) {
         let spec = &self.geometry.spec;
         let (inputs, taps) = (task.inputs.len(), self.source.taps());
         let width = task.panels.len() * S::LANES;
@@ -376,7 +405,7 @@ impl<T: Scalar> Job<'_, T> {
                 for (output, &vector) in square[..S::LANES].iter().enumerate() {
                     if output < count {
                         let row = (channel + output) * spec.group_inputs() + task.inputs.start;
-                        let target = self.dw.at(row * taps + from, len);
+                        let target = dw.at(row * taps + from, len);
                         // SAFETY: no other task has these inputs of this channel. The mask has a lane for
                         // each element.
                         unsafe { simd.store_masked(target, mask, vector) };

@@ -59,6 +59,7 @@ impl Plan {
         let of_line = starts.zip(&ends).map(|(start, end)| (end - start).div_ceil(layout.most));
         let pieces = lines * of_line.sum::<usize>();
         plan.pieces.reserve_exact(pieces);
+        plan.parts.reserve_exact(2 * pieces);
         plan.stretches.reserve_exact(pieces * layout.source.taps());
         for index in 0..lines {
             let first = (block.lines.start + index) * cols.output;

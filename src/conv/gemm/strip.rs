@@ -9,10 +9,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::cut_at;
-use crate::Scalar;
 use crate::conv::axis::TapAxis;
 use crate::conv::line::{Line, kind};
 use crate::conv::simd::{MOST_LANES, Simd};
+use crate::memory::reserve;
+use crate::{PaddingMode, Scalar};
 
 /// A rectangle of output pixels: lines, counted from the start of `image` through it and those after
 /// it, and columns.
@@ -47,6 +48,26 @@ pub struct Blocks {
 impl Blocks {
     pub fn len(&self) -> usize {
         self.parts[0] * self.parts[1]
+    }
+
+    /// Lines and columns of a block, at most.
+    pub fn most(&self) -> [usize; 2] {
+        let Self { lines, cols, parts: [line_parts, col_parts], .. } = *self;
+        [lines.div_ceil(line_parts.max(1)), cols.div_ceil(col_parts.max(1))]
+    }
+
+    /// Pixels of a block, at most.
+    pub fn most_pixels(&self) -> usize {
+        let [lines, cols] = self.most();
+        lines * cols
+    }
+
+    /// Images that so many lines of a block are of, at most.
+    fn images(&self, lines: usize) -> usize {
+        match self.lines == self.rows {
+            true => 1,
+            false => 1 + lines.saturating_sub(1).div_ceil(self.rows.max(1)),
+        }
     }
 
     pub fn get(&self, index: usize) -> Block {
@@ -137,6 +158,45 @@ impl<'a> Source<'a> {
         axis_len(self.rows, lines)
     }
 
+    /// Rows of the strip of any of the blocks, at most.
+    pub fn most_rows(&self, blocks: &Blocks) -> usize {
+        let TapAxis { input, step, ref offsets, mode, .. } = *self.rows;
+        let [lines, _] = blocks.most();
+        let images = blocks.images(lines);
+        // Each image's lines read all rows from the first to the last, or less.
+        let last = span(offsets) + 1;
+        let dense = match last >= step {
+            true => (lines * step).saturating_add(images.saturating_mul(last - step)),
+            false => (lines.saturating_sub(1)).saturating_mul(step).saturating_add(last),
+        };
+        let dense = match mode {
+            PaddingMode::Zeros if !self.padded => dense.min(images.saturating_mul(input)),
+            _ => dense,
+        };
+        dense.min(lines * offsets.len())
+    }
+
+    /// From one channel of a strip to the next, for any of the blocks, at most.
+    pub fn most_channel_len(&self, blocks: &Blocks) -> usize {
+        let [_, cols] = blocks.most();
+        apart(match self.crossing {
+            true => blocks.most_pixels() * self.taps(),
+            false => self.most_rows(blocks) * RowLayout::new(self.cols, 0, cols).len,
+        })
+    }
+
+    /// Elements of a strip of so many channels of any of the blocks, at most.
+    pub fn most_elements(&self, blocks: &Blocks, channels: usize) -> usize {
+        strip_elements(channels, self.most_channel_len(blocks))
+    }
+
+    /// Bytes of the tables of a block at a time, about, and of those that are kept.
+    pub fn most_tables(&self, blocks: &Blocks) -> usize {
+        let [lines, cols] = blocks.most();
+        let of_one = self.tables_len(lines, cols);
+        of_one.saturating_add(KEPT_TABLES.min(of_one.saturating_mul(blocks.len())))
+    }
+
     /// Bytes of the tables of a block, about: of its [`Strip`], and of its plan.
     pub fn tables_of(&self, block: &Block) -> usize {
         self.tables_len(block.lines.len(), block.cols.len())
@@ -157,18 +217,82 @@ impl<'a> Source<'a> {
                 (of_lines.saturating_add(of_rows).saturating_add(of_cols), lines, cols)
             }
         };
-        let plan = self.tile_rows.map_or(0, |rows| of_taps(lines * line_len.div_ceil(rows)));
+        /// Of a plan, a piece and its parts, and what a table leaves free.
+        const PIECE: usize = 16 * ENTRY;
+        let plan = self.tile_rows.map_or(0, |rows| {
+            // A line is cut where its padding ends, too.
+            let pieces = lines * (line_len.div_ceil(rows) + 2);
+            of_taps(pieces).saturating_add(pieces * PIECE)
+        });
         strip.saturating_add(plan)
     }
+}
+
+/// From the nearest of some offsets to the farthest.
+fn span(offsets: &[isize]) -> usize {
+    let farthest = offsets.iter().max().zip(offsets.iter().min());
+    farthest.map_or(0, |(last, first)| last.abs_diff(*first))
 }
 
 /// Positions of an axis that so many outputs read, at most.
 fn axis_len(axis: &TapAxis, outputs: usize) -> usize {
     let taps = axis.offsets.len();
-    let farthest = axis.offsets.iter().max().zip(axis.offsets.iter().min());
-    let span = farthest.map_or(0, |(last, first)| last.abs_diff(*first));
-    let dense = (outputs - 1).saturating_mul(axis.step).saturating_add(span + 1);
+    let last = span(&axis.offsets) + 1;
+    let dense = (outputs - 1).saturating_mul(axis.step).saturating_add(last);
     dense.min(taps.saturating_mul(outputs))
+}
+
+/// How far channels of so many elements are apart: an odd number of cache lines, so that they don't
+/// compete for the same places.
+fn apart(len: usize) -> usize {
+    len.next_multiple_of(MOST_LANES) | MOST_LANES
+}
+
+/// Elements of so many channels, and of a vector past them.
+fn strip_elements(channels: usize, channel_len: usize) -> usize {
+    channels * channel_len + MOST_LANES
+}
+
+/// How a row of a strip is laid out.
+struct RowLayout {
+    /// By kernel column, where the pixel is that the block's first column reads.
+    tap_starts: Vec<usize>,
+    /// By segment, the position of its first pixel, where it starts, and how many pixels it has.
+    segments: Vec<(isize, Range<usize>)>,
+    len: usize,
+}
+
+impl RowLayout {
+    /// For so many outputs from `first` on.
+    fn new(cols: &TapAxis, first: usize, outputs: usize) -> Self {
+        let taps = 0..cols.offsets.len();
+        let positions: Vec<_> = taps.map(|tap| cols.position(first, tap)).collect();
+        let nearest = positions.iter().copied().min().unwrap_or(0);
+        let span = span(&positions);
+        let mut layout = Self { tap_starts: Vec::new(), segments: Vec::new(), len: 0 };
+        let mut add = |first: isize, len: usize| {
+            let start = layout.len;
+            layout.len += len;
+            layout.segments.push((first, start..layout.len));
+            start
+        };
+        if span / cols.step >= positions.len() * outputs {
+            // Taps so far apart have little in common: each has its own segment.
+            layout.tap_starts = positions.iter().map(|&position| add(position, outputs)).collect();
+            return layout;
+        }
+        let mut starts = HashMap::new();
+        let tap_starts = positions.iter().map(|position| {
+            let from = position.abs_diff(nearest);
+            let remainder = from % cols.step;
+            let len = outputs + (span - remainder) / cols.step;
+            let start =
+                starts.entry(remainder).or_insert_with(|| add(nearest + remainder as isize, len));
+            *start + from / cols.step
+        });
+        layout.tap_starts = tap_starts.collect();
+        layout
+    }
 }
 
 /// Where the pixels lie that a block reads, and a few more: regions of the source's first channel.
@@ -254,8 +378,7 @@ impl<M: Copy, E: Copy> Strip<M, E> {
             strip.add_segments(simd, source.cols, block);
             strip.row_len * strip.row_starts.len()
         };
-        // An odd number of cache lines, so that channels don't compete for the same places.
-        strip.channel_len = len.next_multiple_of(MOST_LANES) | MOST_LANES;
+        strip.channel_len = apart(len);
         strip
     }
 
@@ -304,34 +427,15 @@ impl<M: Copy, E: Copy> Strip<M, E> {
         T: Scalar,
         S: Simd<T, Mask = M, EvenMask = E>,
     {
-        let taps = 0..cols.offsets.len();
-        let positions: Vec<_> = taps.map(|tap| cols.position(block.cols.start, tap)).collect();
-        let nearest = positions.iter().copied().min().unwrap_or(0);
-        let span = positions.iter().map(|position| position.abs_diff(nearest)).max().unwrap_or(0);
-        let outputs = block.cols.len();
-        let (segments, row_len) = (&mut self.segments, &mut self.row_len);
-        let mut add = |first: isize, len: usize| {
-            let start = *row_len;
-            let line = Line::new(simd, [first, cols.step as isize], len, cols.input, cols.mode);
-            segments.push(Segment { start, line });
-            *row_len += len;
-            start
-        };
-        if span / cols.step >= positions.len() * outputs {
-            // Taps so far apart have little in common: each has its own segment.
-            self.tap_starts = positions.iter().map(|&position| add(position, outputs)).collect();
-            return;
-        }
-        let mut starts = HashMap::new();
-        let tap_starts = positions.iter().map(|position| {
-            let from = position.abs_diff(nearest);
-            let remainder = from % cols.step;
-            let len = outputs + (span - remainder) / cols.step;
-            let start =
-                starts.entry(remainder).or_insert_with(|| add(nearest + remainder as isize, len));
-            *start + from / cols.step
+        let layout = RowLayout::new(cols, block.cols.start, block.cols.len());
+        let segments = layout.segments.into_iter().map(|(first, Range { start, end })| {
+            let line =
+                Line::new(simd, [first, cols.step as isize], end - start, cols.input, cols.mode);
+            Segment { start, line }
         });
-        self.tap_starts = tap_starts.collect();
+        self.segments = segments.collect();
+        self.tap_starts = layout.tap_starts;
+        self.row_len = layout.len;
     }
 
     /// Where in a channel the pixels start that a line of the block reads through a tap, column by
@@ -370,7 +474,7 @@ impl<M: Copy, E: Copy> Strip<M, E> {
 
     /// Makes room for so many channels, and for a vector past them.
     pub fn reserve<T: Scalar>(&self, channels: usize, target: &mut Vec<T>) {
-        reserve(target, channels * self.channel_len + MOST_LANES);
+        reserve(target, strip_elements(channels, self.channel_len));
     }
 
     /// Copies channels of `x`, whose channels are `plane` apart, into the start of `target`.
@@ -519,14 +623,5 @@ impl<T: Scalar, M: Copy, E: Copy> Column<'_, T, M, E> {
             }
             target = target.wrapping_add(strip.row_len);
         }
-    }
-}
-
-/// Makes room in a buffer whose elements are written before they are read: so none need be kept, nor two
-/// buffers be there at once.
-pub fn reserve<T: Scalar>(buffer: &mut Vec<T>, len: usize) {
-    if buffer.len() < len {
-        *buffer = Vec::new();
-        *buffer = vec![T::zero(); len];
     }
 }

@@ -91,7 +91,8 @@ pub trait Simd<T: Copy>: Copy {
     /// Most registers side by side in a tile of so many rows: sums, columns and a broadcast have a
     /// register each.
     fn tile_vectors(rows: usize) -> usize {
-        (Self::REGISTERS - 1).checked_div(rows + 1).map_or(1, |vectors| vectors.clamp(1, 4))
+        let vectors = (Self::REGISTERS - 1).checked_div(rows + 1);
+        vectors.map_or(1, |vectors| vectors.clamp(1, MOST_VECTORS))
     }
 
     /// The register tile, [`super::gemm::tile::tile`], of `rows` in `1..=MR` by `vectors` in
@@ -126,6 +127,9 @@ pub fn store_part<T: Copy, S: Simd<T>>(simd: S, target: &mut [T], vector: S::Vec
 
 /// No register has more lanes.
 pub const MOST_LANES: usize = 16;
+
+/// No register tile is wider, in registers.
+pub const MOST_VECTORS: usize = 4;
 
 /// Transposes a square of as many vectors as each has lanes; others aren't touched.
 ///

@@ -89,7 +89,9 @@ impl<'a, T: Scalar> Weights<'a, T> {
         way: Way,
         weight: &'a [T],
     ) -> Room<Self> {
-        Ok(match way.is_direct(spec) {
+        // Direct kernels multiply the zeros of padding.
+        let is_finite = || weight.iter().all(|weight| weight.is_finite());
+        Ok(match way.is_direct(spec) && is_finite() {
             true => Self::Direct(way.view(spec, weight, spec.taps())),
             false => Self::Packed(way.pack(engine, spec, weight)?),
         })

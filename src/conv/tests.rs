@@ -146,13 +146,7 @@ fn check_with<T: Scalar>((isa, blocking): (Isa, Blocking), kept: &Memory<T>, geo
         forward(&engines[0], geometry, &x, &weights, Some(&bias), y).unwrap();
     });
     assert!(got == y, "y: {what}");
-    let got = guarded(x_len, |dx| {
-        let weights = Weights::new(&engines[1], spec, Way::Transposed, &weight).unwrap();
-        let correlations = input_correlations(geometry);
-        let gradient =
-            InputGradient::new(&engines[1], geometry, &correlations, &weights, None, &dy).unwrap();
-        gradient.run(&Scratch::take(engines[1].memory, gradient.need()).unwrap(), dx);
-    });
+    let got = guarded(x_len, |dx| write_input_gradient(&engines[1], geometry, &weight, &dy, dx));
     assert!(got == dx, "dx: {what}");
     let axes = kernel_axes(geometry);
     let got = guarded(weight.len(), |dw| {
@@ -160,6 +154,20 @@ fn check_with<T: Scalar>((isa, blocking): (Isa, Blocking), kept: &Memory<T>, geo
         gradient.run(&Scratch::take(engines[2].memory, gradient.need()).unwrap(), dw);
     });
     assert!(got == dw, "dw: {what}");
+}
+
+fn write_input_gradient<T: Scalar>(
+    engine: &Engine<T>,
+    geometry: &Geometry,
+    weight: &[T],
+    dy: &[T],
+    dx: &mut [T],
+) {
+    let weights = Weights::new(engine, &geometry.spec, Way::Transposed, weight).unwrap();
+    let correlations = input_correlations(geometry);
+    let gradient =
+        InputGradient::new(engine, geometry, &correlations, &weights, Some(weight), dy).unwrap();
+    gradient.run(&Scratch::take(engine.memory, gradient.need()).unwrap(), dx);
 }
 
 /// Most rows of a register tile, and lanes of a register.
@@ -300,6 +308,50 @@ fn sums_longer_than_a_block() {
             &Spec { groups: 61, out_channels: 61, ..spec([61, 61], [3, 3]) },
             [2, 20, 19],
         );
+    }
+}
+
+#[test]
+fn infinite_weights_leave_zeros_of_padding_out() {
+    fn check<T: Scalar>((isa, blocking): (Isa, Blocking), spec: &Spec, input: [usize; 3]) {
+        let memory = &Memory::default();
+        let engine = Engine { isa, blocking, memory };
+        let [batch, rows, cols] = input;
+        let geometry = Geometry::new(OPERATION, spec, [batch, spec.in_channels, rows, cols]);
+        let geometry = geometry.unwrap();
+        let count = |shape: [usize; 4]| shape.iter().product::<usize>();
+        // Nothing but ones, and infinite weights in some corners of the kernel.
+        let (x, dy) = (count(geometry.input_shape()), count(geometry.output_shape()));
+        let (x, dy) = (vec![T::one(); x], vec![T::one(); dy]);
+        let mut weight = vec![T::one(); count(spec.weight_shape())];
+        let last = weight.len() - 1;
+        weight[0] = T::infinity();
+        weight[last] = T::infinity();
+        let (mut y, mut dx) = (vec![T::zero(); dy.len()], vec![T::zero(); x.len()]);
+        for [at_x, at_w, at_y] in products(&geometry) {
+            y[at_y] += weight[at_w];
+            dx[at_x] += weight[at_w];
+        }
+        let what = format!("{isa:?}, {blocking:?}, {geometry:?}");
+        let got = guarded(y.len(), |y| {
+            let weights = Weights::new(&engine, spec, Way::Forward, &weight).unwrap();
+            forward(&engine, &geometry, &x, &weights, None, y).unwrap();
+        });
+        assert!(got == y, "y: {what}");
+        let got =
+            guarded(dx.len(), |dx| write_input_gradient(&engine, &geometry, &weight, &dy, dx));
+        assert!(got == dx, "dx: {what}");
+    }
+    for engine in engines() {
+        for channels in [[1, 1], [3, 2], [2, 5], [20, 33]] {
+            let spec = Spec { padding: [[2, 1], [2, 3]], ..spec(channels, [3, 3]) };
+            for spec in [spec, Spec { stride: [2, 1], ..spec }, Spec { dilation: [1, 2], ..spec }] {
+                for input in [[2, 4, 4], [3, 2, 1], [1, 3, 30]] {
+                    check::<f32>(engine, &spec, input);
+                    check::<f64>(engine, &spec, input);
+                }
+            }
+        }
     }
 }
 

@@ -157,7 +157,9 @@ impl<'a, T: Scalar, X: Channels<T>> Job<'a, T, X> {
         bias: Option<&'a [T]>,
     ) -> Self {
         let Correlation { groups, group_channels, rows, cols, .. } = correlation;
-        let source = Source::new(rows, cols, groups * group_channels[0], engine.most_rows());
+        let mut source = Source::new(rows, cols, groups * group_channels[0], engine.most_rows());
+        // Lines that are read together have the zeros of padding between them.
+        source.crossing &= kernel.finite;
         let threads = engine.threads(correlation.maccs());
         let channels = depths.iter().map(|depth| depth.len()).max().unwrap_or(1);
         let blocks = engine.blocking.blocks(&source, correlation.batch, channels, |_, _| true);
@@ -170,6 +172,7 @@ impl<'a, T: Scalar, X: Channels<T>> Job<'a, T, X> {
             source,
             taps: correlation.taps.iter().map(|tap| tap * kernel.tap_len).collect(),
             most: engine.most_rows(),
+            multiplies_zeros: kernel.finite,
             steps: depths.iter().map(|depth| depth.len()).min().unwrap_or(0),
         };
         let strip = source.most_elements(&blocks, channels);

@@ -1,12 +1,13 @@
 //! Kernels as the matrix product reads them.
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Scalar;
 use crate::compose::Composer;
 use crate::conv::for_each_chunk;
 use crate::conv::gemm::Engine;
-use crate::conv::simd::{Kernel, MOST_LANES, Simd, transpose};
+use crate::conv::simd::{Kernel, MOST_LANES, Simd, store_part, transpose};
 use crate::memory::{Buffer, Buffers, Need, Room, Scratch, reserve};
 
 /// A kernel seen as one matrix for each group: element `(row, (channel, tap))` of group `g` is
@@ -102,6 +103,7 @@ pub struct PackedKernel<B> {
     panels: usize,
     panel_len: usize,
     tap_len: usize,
+    finite: bool,
 }
 
 /// A packed kernel, to be read.
@@ -113,6 +115,8 @@ pub struct Panels<'a, T> {
     pub panel_len: usize,
     /// From one tap to the next.
     pub tap_len: usize,
+    /// Whether no element is infinite or not a number: then products with zeros are zero.
+    pub finite: bool,
 }
 
 impl<'a, T> Panels<'a, T> {
@@ -146,20 +150,23 @@ impl<'m, T: Scalar> PackedKernel<Buffer<'m, T>> {
         let need =
             Need { threads: threads.min(view.groups * panels), lens: [row, 0, 0, 0, 0], tables: 0 };
         let scratch = Scratch::take(engine.memory, need)?;
+        let finite = AtomicBool::new(true);
         for_each_chunk(threads, &mut data, panel_len, |index, target| {
             let [group, panel] = [index / panels, index % panels];
-            scratch.lend(|buffers| {
+            let is_finite = scratch.lend(|buffers| {
                 let panel = Panel { view, depthwise, group, panel, taps, target, buffers };
-                T::dispatch_to(engine.isa, panel);
+                T::dispatch_to(engine.isa, panel)
             });
+            finite.fetch_and(is_finite, Ordering::Relaxed);
         });
-        Ok(Self { data, panels, panel_len, tap_len: channels * lanes })
+        let finite = finite.into_inner();
+        Ok(Self { data, panels, panel_len, tap_len: channels * lanes, finite })
     }
 
     /// The same in a buffer that stays.
     pub fn into_kept(self) -> PackedKernel<Vec<T>> {
-        let Self { data, panels, panel_len, tap_len } = self;
-        PackedKernel { data: data.into_elements(), panels, panel_len, tap_len }
+        let Self { data, panels, panel_len, tap_len, finite } = self;
+        PackedKernel { data: data.into_elements(), panels, panel_len, tap_len, finite }
     }
 }
 
@@ -169,8 +176,8 @@ impl<B> PackedKernel<B> {
     where
         B: Deref<Target = [T]>,
     {
-        let &Self { ref data, panels, panel_len, tap_len } = self;
-        Panels { data, count: panels, panel_len, tap_len }
+        let &Self { ref data, panels, panel_len, tap_len, finite } = self;
+        Panels { data, count: panels, panel_len, tap_len, finite }
     }
 }
 
@@ -193,21 +200,29 @@ struct Panel<'a, T: Scalar> {
 }
 
 impl<T: Scalar> Kernel<T> for Panel<'_, T> {
-    type Output = ();
+    /// Whether all elements are finite.
+    type Output = bool;
 
     #[inline(always)]
-    fn run<S: Simd<T>>(mut self, simd: S) {
+    fn run<S: Simd<T>>(mut self, simd: S) -> bool {
+        // Zero, as long as each element times zero is.
+        let mut zeros = simd.zero();
         match self.depthwise {
-            Some(depthwise) if depthwise.by_row => self.compose::<S, true>(simd, depthwise),
-            Some(depthwise) => self.compose::<S, false>(simd, depthwise),
-            None => self.pack(simd),
+            Some(depthwise) if depthwise.by_row => {
+                self.compose::<S, true>(simd, depthwise, &mut zeros);
+            }
+            Some(depthwise) => self.compose::<S, false>(simd, depthwise, &mut zeros),
+            None => self.pack(simd, &mut zeros),
         }
+        let mut lanes = [T::zero(); MOST_LANES];
+        store_part(simd, &mut lanes[..S::LANES], zeros);
+        lanes == [T::zero(); MOST_LANES]
     }
 }
 
 impl<T: Scalar> Panel<'_, T> {
     #[inline(always)]
-    fn pack<S: Simd<T>>(&mut self, simd: S) {
+    fn pack<S: Simd<T>>(&mut self, simd: S, zeros: &mut S::Vector) {
         let [_, channels, taps] = self.view.size;
         let run = self.view.run();
         for from in (0..channels * taps).step_by(run) {
@@ -217,7 +232,7 @@ impl<T: Scalar> Panel<'_, T> {
                 let [mut channel, mut tap] = [(from + at) / taps, (from + at) % taps];
                 for (index, &vector) in square[..S::LANES].iter().enumerate() {
                     if index < len {
-                        self.store(simd, tap, channel, vector);
+                        self.store(simd, tap, channel, vector, zeros);
                         [channel, tap] =
                             if tap + 1 == taps { [channel + 1, 0] } else { [channel, tap + 1] };
                     }
@@ -227,7 +242,12 @@ impl<T: Scalar> Panel<'_, T> {
     }
 
     #[inline(always)]
-    fn compose<S: Simd<T>, const BY_ROW: bool>(&mut self, simd: S, depthwise: &Depthwise<T>) {
+    fn compose<S: Simd<T>, const BY_ROW: bool>(
+        &mut self,
+        simd: S,
+        depthwise: &Depthwise<T>,
+        zeros: &mut S::Vector,
+    ) {
         let [_, channels, d_mul] = self.view.size;
         let lanes = if BY_ROW { S::LANES } else { 1 };
         let slice = d_mul * self.taps * lanes;
@@ -252,9 +272,9 @@ impl<T: Scalar> Panel<'_, T> {
             let mut tap = 0;
             while tap < self.taps {
                 tap += if tap + 3 <= self.taps {
-                    self.sum::<S, BY_ROW, 3>(simd, w, d, channel, tap)
+                    self.sum::<S, BY_ROW, 3>(simd, w, d, [channel, tap], zeros)
                 } else {
-                    self.sum::<S, BY_ROW, 1>(simd, w, d, channel, tap)
+                    self.sum::<S, BY_ROW, 1>(simd, w, d, [channel, tap], zeros)
                 };
             }
         }
@@ -268,8 +288,8 @@ impl<T: Scalar> Panel<'_, T> {
         simd: S,
         w: &[T],
         d: &[T],
-        channel: usize,
-        tap: usize,
+        [channel, tap]: [usize; 2],
+        zeros: &mut S::Vector,
     ) -> usize {
         let lanes = if BY_ROW { S::LANES } else { 1 };
         let mut sums = [simd.zero(); Q];
@@ -287,7 +307,7 @@ impl<T: Scalar> Panel<'_, T> {
             }
         }
         for (q, &sum) in sums.iter().enumerate() {
-            self.store(simd, tap + q, channel, sum);
+            self.store(simd, tap + q, channel, sum, zeros);
         }
         Q
     }
@@ -320,7 +340,15 @@ impl<T: Scalar> Panel<'_, T> {
     }
 
     #[inline(always)]
-    fn store<S: Simd<T>>(&mut self, simd: S, tap: usize, channel: usize, vector: S::Vector) {
+    fn store<S: Simd<T>>(
+        &mut self,
+        simd: S,
+        tap: usize,
+        channel: usize,
+        vector: S::Vector,
+        zeros: &mut S::Vector,
+    ) {
+        *zeros = simd.fma(vector, simd.zero(), *zeros);
         let channels = self.view.size[1];
         let target = &mut self.target[(tap * channels + channel) * S::LANES..][..S::LANES];
         // SAFETY: `target` has LANES elements.

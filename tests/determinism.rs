@@ -38,6 +38,11 @@ fn problems() -> Vec<(&'static str, Problem)> {
         ("over-complete", Problem { d_mul: 19, ..dense.clone() }),
         ("pointwise", Problem { kernel_size: [1, 1], d_mul: 1, in_channels: 300, ..dense.clone() }),
         ("grouped", Problem { groups: 4, out_channels: 56, image: [28, 30], ..dense.clone() }),
+        // Blocks of the kernel's gradient are bounded by the channels of their strips.
+        (
+            "many channels",
+            Problem { in_channels: 260, out_channels: 7, image: [20, 21], ..dense.clone() },
+        ),
         (
             "depthwise",
             Problem { groups: 40, out_channels: 80, image: [40, 41], d_mul: 9, ..dense.clone() },

@@ -17,7 +17,7 @@ use crate::padding::{Padding, PaddingMode};
 /// ```
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 pub struct Conv2dConfig {
     /// `I`, input channels.
     pub in_channels: usize,
@@ -156,7 +156,7 @@ impl Conv2dConfig {
 /// ```
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 pub struct DoConv2dConfig {
     /// The convolution that the layer folds into. Its `w_init` draws `W`.
     pub conv: Conv2dConfig,

@@ -18,11 +18,13 @@ pub enum Init {
     /// `U(−b, b)` with `b = √(6 / ((1 + a²) · fan_in))` (He et al., arXiv 1502.01852).
     KaimingUniform {
         /// Negative slope of the leaky ReLU that follows; √5 by default, for which `b = 1/√fan_in`.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::init_number"))]
         a: f64,
     },
     /// `N(0, s²)` with `s = √(2 / ((1 + a²) · fan_in))` (He et al., arXiv 1502.01852).
     KaimingNormal {
         /// Negative slope of the leaky ReLU that follows.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::init_number"))]
         a: f64,
     },
     /// `U(−b, b)` with `b = √(6 / (fan_in + fan_out))` (Glorot and Bengio, 2010).
@@ -32,16 +34,19 @@ pub enum Init {
     /// `U(−bound, bound)`.
     Uniform {
         /// Half the width of the interval.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::init_number"))]
         bound: f64,
     },
     /// `N(0, std²)`.
     Normal {
         /// Standard deviation.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::init_number"))]
         std: f64,
     },
     /// Every parameter the same.
     Constant {
         /// The value.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::init_number"))]
         value: f64,
     },
 }
@@ -66,15 +71,21 @@ pub enum DInit {
 }
 
 impl Init {
+    /// The number that it has, if any.
+    pub(crate) fn number(&self) -> Option<f64> {
+        match *self {
+            Self::KaimingUniform { a } | Self::KaimingNormal { a } => Some(a),
+            Self::XavierUniform | Self::XavierNormal => None,
+            Self::Uniform { bound } => Some(bound),
+            Self::Normal { std } => Some(std),
+            Self::Constant { value } => Some(value),
+        }
+    }
+
     /// Refuses parameters that give no distribution.
     pub(crate) fn validate(&self, operation: &'static str, field: &'static str) -> Result<()> {
-        let (value, positive) = match *self {
-            Self::KaimingUniform { a } | Self::KaimingNormal { a } => (a, false),
-            Self::XavierUniform | Self::XavierNormal => return Ok(()),
-            Self::Uniform { bound } => (bound, true),
-            Self::Normal { std } => (std, true),
-            Self::Constant { value } => (value, false),
-        };
+        let Some(value) = self.number() else { return Ok(()) };
+        let positive = matches!(self, Self::Uniform { .. } | Self::Normal { .. });
         if value.is_finite() && !(positive && value < 0.0) {
             return Ok(());
         }

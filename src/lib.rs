@@ -81,7 +81,10 @@
 //!
 //! All are off by default.
 //!
-//! * `serde`: `Serialize` and `Deserialize` for configurations, layers and gradients.
+//! * `serde`: `Serialize` and `Deserialize` for configurations, layers and gradients. Binary formats keep
+//!   every bit. A text format, as JSON, is refused numbers that aren't finite, since JSON would have `null`
+//!   for them, which can't be read back; the error names the first, as `DoConv2d::serialize: w: expected
+//!   finite numbers, …, got NaN at [0, 1, 2], the first of 9`, and nothing is written.
 //! * `checkpoint`: the module `checkpoint`, which reads checkpoints of other frameworks, folds them and
 //!   writes them.
 //! * `cli`: the command `do-conv`, which does that from a shell.

@@ -12,7 +12,7 @@ use crate::geometry::Geometry;
 
 /// Gradients of a [`DoConv2d`](crate::DoConv2d), each of the shape of what it is the gradient of.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 pub struct Gradients<T> {
     /// Gradient of the input, `[B, I, H, W]`; `None` if it isn't wanted.
     pub x: Option<Array4<T>>,

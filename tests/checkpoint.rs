@@ -1,7 +1,9 @@
-//! Checkpoints: formats, the layers found in them, the fold, and files that are hostile.
+//! Checkpoints: formats, the layers found in them, the fold, files that are hostile, and limits.
 
 mod common;
 
+#[path = "checkpoint/batch_norms.rs"]
+mod batch_norms;
 #[path = "checkpoint/fold.rs"]
 mod fold;
 #[path = "checkpoint/formats.rs"]
@@ -10,6 +12,10 @@ mod formats;
 mod hostile;
 #[path = "checkpoint/keys.rs"]
 mod keys;
+#[path = "checkpoint/limits.rs"]
+mod limits;
+#[path = "checkpoint/pickle.rs"]
+mod pickle;
 
 use common::{Inputs, Numbers, Problem};
 use do_conv::checkpoint::{Checkpoint, Dtype, Framework, Tensor};

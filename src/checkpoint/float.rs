@@ -180,6 +180,20 @@ mod tests {
         assert_eq!(rounded(Float::F32, 3.5e38), f64::INFINITY);
     }
 
+    #[test]
+    fn roundoffs_are_half_the_distance_of_neighbours() {
+        // Of 1 and the next number, and of 0 and the next.
+        for (float, next_to_1, next_to_0) in [
+            (Float::F16, f16::EPSILON.to_f64(), f16::from_bits(1).to_f64()),
+            (Float::BF16, bf16::EPSILON.to_f64(), bf16::from_bits(1).to_f64()),
+            (Float::F32, f32::EPSILON.into(), f32::from_bits(1).into()),
+            (Float::F64, f64::EPSILON, 0.0), // half of the smallest is no number
+        ] {
+            assert_eq!(float.unit_roundoff(), next_to_1 / 2.0, "{float:?}");
+            assert_eq!(float.subnormal_roundoff(), next_to_0 / 2.0, "{float:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn roundoffs_bound_the_error(value in any::<f64>()) {

@@ -192,7 +192,7 @@ pub(super) fn byte_len(
     let elements = shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
     let bits = elements.and_then(|elements| elements.checked_mul(dtype.bitsize()));
     match bits {
-        Some(bits) if bits.is_multiple_of(8) && bits / 8 <= isize::MAX as usize => Ok(bits / 8),
+        Some(bits) if bits.is_multiple_of(8) => Ok(bits / 8),
         _ => {
             let expected = "a size that fits the address space, in whole bytes";
             let got = format!("{dtype} {shape:?}");
@@ -201,11 +201,35 @@ pub(super) fn byte_len(
     }
 }
 
-/// The error for bytes that can't be read: the file's own fault or the operating system's.
+/// The error for bytes that can't be read.
 pub(super) fn unreadable(operation: &'static str, name: &str, error: &io::Error) -> Error {
-    let kind = match error.kind() {
+    let got = shown(&error.to_string());
+    Error::new(fault(error), operation, shown(name), "readable data", got)
+}
+
+/// Whether it is the file's own fault that it can't be read, or the operating system's.
+pub(super) fn fault(error: &io::Error) -> ErrorKind {
+    match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => ErrorKind::Format,
         _ => ErrorKind::File,
-    };
-    Error::new(kind, operation, shown(name), "readable data", shown(&error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_read_is_the_file_s_fault_or_the_system_s() {
+        for (error, kind) in [
+            (io::ErrorKind::InvalidData, ErrorKind::Format),
+            (io::ErrorKind::UnexpectedEof, ErrorKind::Format),
+            (io::ErrorKind::PermissionDenied, ErrorKind::File),
+            (io::ErrorKind::StaleNetworkFileHandle, ErrorKind::File),
+            (io::ErrorKind::Other, ErrorKind::File),
+        ] {
+            let error = unreadable("Checkpoint::read", "a", &error.into());
+            assert_eq!((error.kind, &*error.field), (kind, "a"), "{error}");
+        }
+    }
 }

@@ -1,13 +1,12 @@
 //! PyTorch's files, through the reader of the burn project, which parses pickles and calls nothing.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 
 use pytorch_reader::{DType, PytorchError, PytorchReader};
 use safetensors::Dtype;
 
-use super::tensor::{Source, Tensor};
+use super::tensor::{Source, Tensor, fault};
 use super::{Checkpoint, OPEN, shown};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -29,7 +28,7 @@ pub fn read(path: &Path, key: Option<&str>) -> Result<Checkpoint> {
 fn refused(error: &PytorchError) -> Error {
     let kind = match error {
         PytorchError::KeyNotFound(_) => ErrorKind::Config,
-        PytorchError::Io(error) if error.kind() != io::ErrorKind::UnexpectedEof => ErrorKind::File,
+        PytorchError::Io(error) => fault(error),
         _ => ErrorKind::Format,
     };
     let field = if kind == ErrorKind::Config { "key" } else { "format" };

@@ -270,6 +270,124 @@ mod tests {
         }
     }
 
+    /// The bound of one output by its definition, for a kernel of these weights: `u·Σ|W'||x|` for the one
+    /// rounding, half a smallest number times `Σ|x|`, and for the sums `γ = k·ε` of what they add up.
+    fn bound(
+        probe: &Probe,
+        float: Float,
+        output: usize,
+        w: &[f64],
+        d_offset: &[f64],
+        weight: &[f64],
+        scale: f64,
+    ) -> f64 {
+        let [u, smallest] = match float {
+            Float::F16 => [-11, -25],
+            Float::BF16 => [-8, -134],
+            Float::F32 => [-24, -150],
+            Float::F64 => [-53, -1080],
+        }
+        .map(|exponent| 2f64.powi(exponent));
+        let group = output / 4;
+        let (mut size, mut pixels, mut sums) = (0.0, 0.0, 0.0);
+        for i in 0..2 {
+            let x: Vec<f64> = (0..4).map(|m| probe.x[(group * 2 + i) * 4 + m].abs()).collect();
+            let c = match probe.composer.pairing {
+                Pairing::InputChannel => group * 2 + i,
+                Pairing::PyTorch => output % 3 * 2 + i,
+                Pairing::TensorFlow => i * 3 + group,
+            };
+            for m in 0..4 {
+                size += weight[(output * 2 + i) * 4 + m].abs() * x[m];
+                pixels += x[m];
+                for s in 0..5 {
+                    let d = d_offset[(c * 4 + m) * 5 + s].abs() + f64::from(u8::from(s == m));
+                    sums += w[(output * 2 + i) * 5 + s].abs() * d * x[m];
+                }
+            }
+        }
+        let k = f64::from(2 * 5 + 2 * 4 + 5 + 4 + 8);
+        let rounding = u * size + smallest * pixels;
+        let lost = k * f64::EPSILON * (sums * scale.abs() + size)
+            + k * f64::from_bits(1) * (2.0 + scale.abs());
+        (rounding + lost) * (1.0 + k * f64::EPSILON)
+    }
+
+    #[test]
+    fn the_bound_is_that_of_its_definition_and_holds_from_both_sides() {
+        for pairing in [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow] {
+            let (composer, [d_offset, w, weight]) = layer(pairing);
+            let probe = Probe::new(composer, pairing == Pairing::InputChannel, Some(&d_offset));
+            for (float, size, margin) in [
+                (Float::F16, 1.0, 0.02),
+                (Float::BF16, 1.0, 0.02),
+                (Float::F32, 1.0, 0.02),
+                (Float::F64, 1.0, 0.04),
+                (Float::F16, 1e-6, 0.02),
+                (Float::F32, 1e-42, 0.02),
+                (Float::F64, 1e-318, 0.2), // of some hundred smallest numbers
+            ] {
+                let w: Vec<f64> = w.iter().map(|w| w * size).collect();
+                let scale: Vec<f64> = (0..12).map(|o| f64::from(o) - 5.5).collect();
+                for output in 0..12 {
+                    let own = scale[output];
+                    let mut weight: Vec<f64> =
+                        weight.iter().map(|weight| weight * size * own).collect();
+                    let expected = bound(&probe, float, output, &w, &d_offset, &weight, own);
+                    let compare = |weight: &[f64]| {
+                        let (w, weight) = (&w[output * 10..][..10], &weight[output * 8..][..8]);
+                        probe.compare(float, output, w, Some(&scale), weight)
+                    };
+                    let worst = compare(&weight);
+                    let tolerance = 1e-12 * expected + 32.0 * f64::from_bits(1);
+                    assert!((worst.bound - expected).abs() <= tolerance, "{worst:?} {expected:e}");
+                    assert!(worst.difference <= 0.7 * margin * worst.bound, "{float:?} {worst:?}");
+                    // Wrong by a little less than the bound, and by a little more.
+                    let right = weight[output * 8 + 3];
+                    let x = probe.x[output / 4 * 8 + 3];
+                    let (less, more) = (1.0 - margin, 1.0 + margin);
+                    for (part, is_within) in
+                        [(less, true), (-less, true), (more, false), (-more, false)]
+                    {
+                        weight[output * 8 + 3] = right + part * expected / x;
+                        let worst = compare(&weight);
+                        assert_eq!(
+                            worst.is_within_bound(),
+                            is_within,
+                            "{float:?} {part} {worst:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_worst_of_several_is_the_one_nearest_to_its_bound() {
+        let of = |difference, bound| Worst { difference, bound };
+        let infinite = f64::INFINITY;
+        let ascending = [
+            Worst::NONE,
+            of(0.0, 1.0),
+            of(3.0, 9.0),
+            of(1.0, 2.0),
+            of(8.0, 8.0),
+            of(1.01, 1.0),
+            of(1.0, 0.0),
+        ];
+        for (index, low) in ascending.iter().enumerate() {
+            assert_eq!(low.is_within_bound(), index < 5, "{low:?}");
+            for high in &ascending[index..] {
+                assert_eq!((low.max(*high), high.max(*low)), (*high, *high));
+            }
+            for wrong in
+                [of(infinite, 1.0), of(1.0, infinite), of(f64::NAN, 1.0), of(0.0, f64::NAN)]
+            {
+                assert!(!low.max(wrong).is_within_bound() && !wrong.max(*low).is_within_bound());
+            }
+        }
+    }
+
     #[test]
     fn a_scale_is_part_of_the_kernel() {
         let (composer, [d_offset, w, mut weight]) = layer(Pairing::InputChannel);

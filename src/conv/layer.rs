@@ -54,7 +54,7 @@ impl<T> fmt::Debug for Conv2d<T> {
 
 /// Gradients of a [`Conv2d`], each of the shape of what it is the gradient of.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
 pub struct Conv2dGradients<T> {
     /// Gradient of the input; `None` if it isn't wanted.
     pub x: Option<Array4<T>>,

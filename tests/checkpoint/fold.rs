@@ -7,13 +7,13 @@ use do_conv::checkpoint::{
 };
 use do_conv::{Composition, DoConv2d, ErrorKind, Pairing, Result};
 use half::{bf16, f16};
-use ndarray::{ArrayD, ArrayView1};
+use ndarray::ArrayD;
 
 use super::{inputs, insert, problem, refused, rounded, tensor};
 use crate::common::{Inputs, Problem, oracle};
 
 /// Folds into a file of its own and opens that.
-fn fold(checkpoint: &Checkpoint, options: &FoldOptions) -> Result<(Checkpoint, FoldReport)> {
+pub fn fold(checkpoint: &Checkpoint, options: &FoldOptions) -> Result<(Checkpoint, FoldReport)> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("folded.safetensors");
     let result = checkpoint.fold(&path, options);
@@ -29,7 +29,7 @@ fn fold(checkpoint: &Checkpoint, options: &FoldOptions) -> Result<(Checkpoint, F
     }
 }
 
-fn kernel(problem: &Problem, inputs: &Inputs) -> ArrayD<f64> {
+pub fn kernel(problem: &Problem, inputs: &Inputs) -> ArrayD<f64> {
     let outputs = oracle::solve(problem, inputs);
     outputs.into_iter().find(|(name, _)| *name == "kernel").unwrap().1
 }
@@ -106,7 +106,7 @@ fn every_type_framework_and_form_is_folded_with_one_rounding() {
 }
 
 /// Two layers, one of them 1×1, with other things around them.
-fn net() -> (Checkpoint, Problem, Inputs) {
+pub fn net() -> (Checkpoint, Problem, Inputs) {
     let problem = problem([1, 2, 3], [2, 2], 4, Pairing::PyTorch);
     let inputs = inputs(&problem, 4);
     let mut checkpoint = Checkpoint::new();
@@ -228,6 +228,8 @@ fn a_pairing_that_does_not_matter_needs_not_be_told() {
         insert(&mut checkpoint, "a.", Framework::PyTorch, Dtype::F32, &problem, &inputs);
         let layers = checkpoint.layers(&LayerOptions::default()).unwrap();
         assert_eq!(layers[0].pairing_source, Some(PairingSource::Framework));
+        // Of several inputs and one output a group TensorFlow's pairing would be another.
+        assert_eq!(layers[0].pairing_matters(), groups == [3, 2, 1]);
         let (folded, _) = fold(&checkpoint, &FoldOptions::default()).unwrap();
         assert_eq!(folded.values("a.weight").unwrap(), kernel(&problem, &inputs), "{groups:?}");
     }
@@ -327,97 +329,6 @@ fn a_layer_put_into_a_file_of_another_pairing_keeps_its_own() {
 }
 
 #[test]
-fn batch_norms_are_folded_in_with_one_rounding() {
-    for (names, bias) in [
-        (["weight", "bias", "running_mean", "running_var"], true),
-        (["gamma:0", "beta:0", "moving_mean:0", "moving_variance:0"], false),
-    ] {
-        let (mut checkpoint, problem, inputs) = net();
-        if !bias {
-            checkpoint.remove("a.bias");
-        }
-        let values = [[1.5, -2.0, 0.1], [0.5, 0.0, -3.0], [1.0, 2.0, 3.0], [0.5, 4.0, 0.0]];
-        let separator = if bias { "." } else { "/" };
-        for (name, values) in names.iter().zip(&values) {
-            let tensor = rounded(Dtype::F32, ArrayView1::from(values).into_dyn());
-            checkpoint.insert(format!("bn{separator}{name}"), tensor);
-        }
-        checkpoint.insert(
-            format!("bn{separator}num_batches_tracked"),
-            Tensor::new(Dtype::I64, &[], &[1; 8]).unwrap(),
-        );
-        let options = FoldOptions::default().batch_norm("a", "bn").eps(1e-3);
-        let (folded, report) = fold(&checkpoint, &options).unwrap();
-        let names: Vec<_> = folded.tensors().map(|(name, _)| name).collect();
-        assert_eq!(names, ["a.bias", "a.weight", "b.weight", "head.weight", "steps"]);
-        assert_eq!(report.layers[0].batch_norm.as_deref(), Some("bn"));
-
-        let values = values.map(|values| values.map(|value| f64::from(value as f32)));
-        let expected = kernel(&problem, &inputs);
-        let (weight, shift) =
-            (folded.values("a.weight").unwrap(), folded.values("a.bias").unwrap());
-        for channel in 0..3 {
-            let [gamma, beta, mean, var] = values.map(|values| values[channel]);
-            let scale = gamma / (var + 1e-3).sqrt();
-            let rows = weight.outer_iter().zip(expected.outer_iter());
-            let (got, expected) = rows.into_iter().nth(channel).unwrap();
-            for (got, expected) in got.iter().zip(&expected) {
-                assert_eq!(*got, f64::from((expected * scale) as f32));
-            }
-            let own = if bias { inputs.bias.as_ref().unwrap()[channel] } else { 0.0 };
-            assert_eq!(shift[channel], f64::from(((own - mean) * scale + beta) as f32));
-        }
-    }
-}
-
-#[test]
-fn batch_norms_that_are_not_there_or_do_not_fit() {
-    let (mut checkpoint, ..) = net();
-    refused(
-        fold(&checkpoint, &FoldOptions::default().batch_norm("a", "bn").batch_norm("b", "bn")),
-        ErrorKind::Config,
-        "Checkpoint::fold: batch_norms: expected each batch normalisation once, got bn",
-    );
-    refused(
-        fold(&checkpoint, &FoldOptions::default().eps(f64::NAN)),
-        ErrorKind::Config,
-        "Checkpoint::fold: eps: expected a finite number that is not negative, got NaN",
-    );
-    let options = FoldOptions::default().batch_norm("a", "bn");
-    refused(
-        fold(&checkpoint, &options),
-        ErrorKind::Config,
-        "Checkpoint::fold: batch_norms: expected a batch normalisation with running_mean and \
-         running_var, got bn",
-    );
-    refused(
-        fold(&checkpoint, &FoldOptions::default().batch_norm("c", "bn")),
-        ErrorKind::Config,
-        "Checkpoint::fold: batch_norms: expected the name of a DO-Conv layer, got c",
-    );
-    checkpoint.insert("bn.running_mean", tensor(&[3], |_| 0.0));
-    checkpoint.insert("bn.running_var", tensor(&[4], |_| 0.0));
-    refused(
-        fold(&checkpoint, &options),
-        ErrorKind::Format,
-        "Checkpoint::fold: bn.running_var: expected shape [3], a number a channel, got [4]",
-    );
-    checkpoint.insert("bn.running_var", tensor(&[3], |_| -1.0));
-    refused(
-        fold(&checkpoint, &options),
-        ErrorKind::Value,
-        "Checkpoint::fold: batch_norm.running_var: expected a variance that is positive and finite \
-         with eps added, got -1 + 0.00001",
-    );
-    checkpoint.insert("bn.running_var", tensor(&[3], |_| f32::NAN));
-    refused(
-        fold(&checkpoint, &options),
-        ErrorKind::Value,
-        "Checkpoint::fold: bn.running_var: expected finite numbers, got NaN as element 0",
-    );
-}
-
-#[test]
 fn numbers_that_are_not_finite() {
     for (key, at) in [("a.W", 17), ("a.D", 30), ("b.W", 5)] {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -430,6 +341,29 @@ fn numbers_that_are_not_finite() {
             refused(fold(&checkpoint, &FoldOptions::default()), ErrorKind::Value, &text);
         }
     }
+    // Far into layers of several parts: of W, and of D.
+    let ones = |at: usize| move |index: usize| if index == at { f32::NAN } else { 1.0 };
+    for (key, at) in [("a.W", 399 * 200 * 4 + 7), ("b.D", 3999 * 36 + 5)] {
+        let mut checkpoint = Checkpoint::new();
+        for (own, shape) in [
+            ("a.W", &[400, 200, 4]),
+            ("a.D", &[200, 4, 4]),
+            ("b.W", &[4000, 1, 9]),
+            ("b.D", &[4000, 4, 9]),
+        ] {
+            checkpoint.insert(own, tensor(shape, ones(if own == key { at } else { usize::MAX })));
+        }
+        let text =
+            format!("Checkpoint::fold: {key}: expected finite numbers, got NaN as element {at}");
+        refused(fold(&checkpoint, &FoldOptions::default()), ErrorKind::Value, &text);
+    }
+    // Sums of finite numbers that aren't finite: nothing can be said of such a kernel.
+    let mut checkpoint = Checkpoint::new();
+    let huge = ArrayD::from_elem(&[1, 50, 1][..], f64::MAX);
+    checkpoint.insert("a.W", rounded(Dtype::F64, huge.view()));
+    let error = fold(&checkpoint, &FoldOptions::default()).unwrap_err();
+    assert_eq!((error.kind, &*error.field), (ErrorKind::Value, "a"), "{error}");
+    assert!(error.expected.starts_with("outputs within "), "{error}");
     // Finite factors of a kernel that its type can't hold.
     let mut checkpoint = Checkpoint::new();
     let all = |shape: &[usize], value| rounded(Dtype::F16, ArrayD::from_elem(shape, value).view());
@@ -439,6 +373,16 @@ fn numbers_that_are_not_finite() {
         fold(&checkpoint, &FoldOptions::default()),
         ErrorKind::Value,
         "Checkpoint::fold: a.weight: expected finite numbers, got inf as element 0",
+    );
+    checkpoint.insert("a.W", all(&[400, 200, 4], 1.0));
+    checkpoint.insert("a.D", all(&[200, 4, 4], 1.0));
+    let w = |index: usize| if index == 399 * 800 { 60000.0 } else { 1.0 };
+    let w = ArrayD::from_shape_fn(&[400, 200, 4][..], |at| w(at[0] * 800 + at[1] * 4 + at[2]));
+    checkpoint.insert("a.W", rounded(Dtype::F16, w.view()));
+    refused(
+        fold(&checkpoint, &FoldOptions::default()),
+        ErrorKind::Value,
+        "Checkpoint::fold: a.weight: expected finite numbers, got inf as element 319200",
     );
 }
 
@@ -459,17 +403,21 @@ fn the_smallest_numbers_pass_the_check() {
 
 #[test]
 fn layers_of_many_groups_are_folded_some_groups_at_a_time() {
-    for (groups, pairing) in [
-        ([2000, 1, 1], Pairing::PyTorch),
-        ([1000, 1, 2], Pairing::TensorFlow),
-        ([600, 2, 3], Pairing::InputChannel),
-        ([600, 2, 3], Pairing::PyTorch),
+    let pytorch = Framework::PyTorch;
+    for (framework, groups, pairing) in [
+        (pytorch, [2000, 1, 1], Pairing::PyTorch),
+        (pytorch, [1000, 1, 2], Pairing::TensorFlow),
+        (pytorch, [600, 2, 3], Pairing::InputChannel),
+        (pytorch, [1000, 2, 3], Pairing::InputChannel),
+        // Those whose parts of D don't lie one after the other, at once.
+        (pytorch, [1000, 2, 3], Pairing::PyTorch),
+        (Framework::TensorFlow, [2000, 1, 1], Pairing::TensorFlow),
     ] {
         let problem = problem(groups, [3, 3], 9, pairing);
         let inputs = inputs(&problem, 9);
         let mut checkpoint = Checkpoint::new();
-        insert(&mut checkpoint, "a.", Framework::PyTorch, Dtype::F64, &problem, &inputs);
-        let layers = LayerOptions::default().pairing(pairing);
+        insert(&mut checkpoint, "a.", framework, Dtype::F64, &problem, &inputs);
+        let layers = LayerOptions::default().framework(framework).pairing(pairing);
         let (folded, _) = fold(&checkpoint, &FoldOptions::default().layers(layers)).unwrap();
         assert_eq!(folded.values("a.weight").unwrap(), kernel(&problem, &inputs), "{groups:?}");
     }
@@ -514,6 +462,18 @@ fn an_existing_file_stays_and_threads_do_not_matter() {
     assert_eq!(error.kind, ErrorKind::File);
     assert!(fs::read(&path).unwrap() == files[0]);
     checkpoint.fold(&path, &FoldOptions::default().overwrite(true)).unwrap();
+
+    // One that comes into being meanwhile.
+    let path = folder.path().join("new");
+    let text = format!(
+        "Checkpoint::fold: {}: expected a new file, or leave to overwrite it, got an existing one",
+        path.display()
+    );
+    let folded = checkpoint.fold_with(Some(&path), &FoldOptions::default(), &|_, _| {
+        fs::write(&path, "another's").unwrap();
+    });
+    refused(folded, ErrorKind::File, &text);
+    assert_eq!(fs::read(&path).unwrap(), b"another's");
 
     let (done, total) = (std::sync::Mutex::new(0), std::sync::Mutex::new(0));
     let report = checkpoint.fold_with(None, &FoldOptions::default(), &|now, all| {

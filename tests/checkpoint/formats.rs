@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use do_conv::ErrorKind;
 use do_conv::checkpoint::{Checkpoint, Dtype, OpenOptions, Tensor};
 use safetensors::SafeTensors;
+use zip::CompressionMethod;
 
+use super::hostile::{archive, npy, open};
 use super::{data, refused, tensor};
 
 /// Element types, shapes and bytes by name.
@@ -138,6 +141,70 @@ fn what_is_written_is_what_was_read() {
 }
 
 #[test]
+fn files_are_those_of_the_safetensors_crate() {
+    let bytes = fs::read(data("formats/state.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let expected = safetensors::serialize(tensors.tensors(), None).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let mut checkpoint = Checkpoint::open(data("formats/state.pth")).unwrap();
+    checkpoint.metadata_mut().clear();
+    checkpoint.save(&path, false).unwrap();
+    assert!(fs::read(&path).unwrap() == expected);
+}
+
+/// An array of that type with one axis, and its numbers, `b` in a NumPy archive.
+fn array(descr: &str, fortran_order: &str, shape: &str, numbers: &[u8]) -> Checkpoint {
+    let header = format!("{{'descr':'{descr}','fortran_order':{fortran_order},'shape':({shape})}}");
+    let mut array = npy(&header, 0);
+    array.extend(numbers);
+    open(&archive(&[("b.npy", &array)], CompressionMethod::Stored)).unwrap()
+}
+
+#[test]
+fn numpy_s_numbers_of_the_other_byte_order() {
+    for (descr, number) in [
+        ("i2", 2),
+        ("u2", 2),
+        ("f2", 2),
+        ("i4", 4),
+        ("f4", 4),
+        ("u8", 8),
+        ("f8", 8),
+        ("c8", 4), // two numbers
+    ] {
+        let little: Vec<u8> = (0..16).collect();
+        let big: Vec<u8> =
+            little.chunks(number).flat_map(|number| number.iter().rev()).copied().collect();
+        let len = if descr == "c8" { 2 } else { 16 / number };
+        let read = |order: &str, numbers: &[u8]| {
+            let checkpoint =
+                array(&format!("{order}{descr}"), "False", &format!("{len},"), numbers);
+            checkpoint.read("b").unwrap().into_owned()
+        };
+        assert_eq!(read("<", &little), little, "{descr}");
+        assert_eq!(read("=", &little), little, "{descr}");
+        assert_eq!(read(">", &big), little, "{descr}");
+    }
+}
+
+#[test]
+fn numpy_s_arrays_with_the_first_index_fastest() {
+    // Element [i, j, k] has the number 12i + 4j + k, in its first byte.
+    for (descr, size) in [("u1", 1), ("i2", 2), ("f4", 4), ("f8", 8), ("c8", 8)] {
+        let element =
+            |number: usize| (0..size).map(move |byte| if byte == 0 { number as u8 } else { 0 });
+        let rows: Vec<u8> = (0..24).flat_map(element).collect();
+        let columns =
+            (0..4).flat_map(|k| (0..3).flat_map(move |j| (0..2).map(move |i| 12 * i + 4 * j + k)));
+        let columns: Vec<u8> = columns.flat_map(element).collect();
+        let descr = format!("<{descr}");
+        assert_eq!(array(&descr, "True", "2,3,4", &columns).read("b").unwrap(), rows, "{descr}");
+        assert_eq!(array(&descr, "False", "2,3,4", &rows).read("b").unwrap(), rows, "{descr}");
+    }
+}
+
+#[test]
 fn an_existing_file_stays_unless_it_may_go() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
@@ -156,6 +223,25 @@ fn an_existing_file_stays_unless_it_may_go() {
 
     let missing = folder.path().join("missing/file");
     assert_eq!(checkpoint.save(missing, false).unwrap_err().kind, ErrorKind::File);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_is_no_new_file_and_a_folder_no_file_to_overwrite() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let [nowhere, inside] = ["nowhere", "inside"].map(|name| folder.path().join(name));
+    symlink(folder.path().join("missing"), &nowhere).unwrap();
+    symlink(folder.path(), &inside).unwrap();
+    let refusal = |path: &Path, overwrite, text| {
+        let text = format!("Checkpoint::save: {}: expected {text}", path.display());
+        refused(Checkpoint::new().save(path, overwrite), ErrorKind::File, &text);
+        assert!(path.is_symlink());
+    };
+    refusal(&nowhere, false, "a new file, or leave to overwrite it, got an existing one");
+    refusal(&inside, true, "a regular file to overwrite, got another kind of thing");
+    Checkpoint::new().save(&nowhere, true).unwrap();
+    assert!(!nowhere.is_symlink() && nowhere.is_file());
 }
 
 #[cfg(unix)]

@@ -11,18 +11,18 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::{data, refused};
 
-fn open(bytes: &[u8]) -> do_conv::Result<Checkpoint> {
+pub fn open(bytes: &[u8]) -> do_conv::Result<Checkpoint> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
     Checkpoint::open(file.path())
 }
 
 /// A safetensors file of that header and so many zeros.
-fn safetensors(header: &str, zeros: usize) -> Vec<u8> {
+pub fn safetensors(header: &str, zeros: usize) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &vec![0; zeros]].concat()
 }
 
-fn archive(entries: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
+pub fn archive(entries: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(method);
     for (name, bytes) in entries {
@@ -32,7 +32,7 @@ fn archive(entries: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-fn npy(header: &str, zeros: usize) -> Vec<u8> {
+pub fn npy(header: &str, zeros: usize) -> Vec<u8> {
     let mut file = b"\x93NUMPY\x01\x00".to_vec();
     file.extend((header.len() as u16).to_le_bytes());
     file.extend(header.as_bytes());
@@ -73,6 +73,13 @@ fn lying_safetensors_headers() {
             ErrorKind::Format,
             "header: expected a JSON object of tensors, each name once, got the name \"a\" twice at \
           line 1 column 107",
+        ),
+        (
+            format!(r#"{{"__metadata__":{{}},{a},"__metadata__":{{}}}}"#),
+            8,
+            ErrorKind::Format,
+            "header: expected a JSON object of tensors, each name once, got the name \"__metadata__\" \
+             twice at line 1 column 90",
         ),
         (
             format!("{{{a},{}}}", a.replace("\"a\"", "\"b\"")),
@@ -119,6 +126,14 @@ fn lying_safetensors_headers() {
           4294967296]",
         ),
         (
+            // 2⁶⁴ bits.
+            format!("{{{}}}", a.replace("[2]", "[576460752303423488]")),
+            8,
+            ErrorKind::Overflow,
+            "a: expected a size that fits the address space, in whole bytes, got F32 \
+             [576460752303423488]",
+        ),
+        (
             format!("{{{}}}", a.replace("F32", "F4").replace("[2]", "[1]")),
             8,
             ErrorKind::Overflow,
@@ -142,6 +157,8 @@ fn lying_safetensors_headers() {
     ] {
         let error = open(&safetensors(&format!("{{{header}}}"), 8)).unwrap_err();
         assert_eq!((error.kind, &*error.field), (ErrorKind::Format, "header"), "{error}");
+        // Not for want of tensors.
+        assert_eq!(error.expected, "a JSON object of tensors, each name once", "{error}");
         assert!(error.to_string().len() < 500, "{error}");
     }
 }
@@ -324,6 +341,12 @@ fn other_files() {
     }
     let empty = archive(&[("readme.txt", b"text")], CompressionMethod::Stored);
     assert!(open(&empty).unwrap_err().got.contains("No data.pkl"));
+    #[cfg(unix)]
+    refused(
+        Checkpoint::open("/dev/null"),
+        ErrorKind::File,
+        "Checkpoint::open: /dev/null: expected a readable file, got not a regular file",
+    );
     for path in [Path::new("/"), Path::new("missing.pth")] {
         assert_eq!(Checkpoint::open(path).unwrap_err().kind, ErrorKind::File);
     }

@@ -185,6 +185,72 @@ fn parts_that_do_not_belong_together() {
 }
 
 #[test]
+fn a_1x1_layer_has_elements() {
+    for shape in [[0, 2, 1], [3, 0, 1]] {
+        let mut checkpoint = Checkpoint::new();
+        checkpoint.insert("a.W", tensor(&shape, |_| 0.0));
+        let text = format!("Checkpoint::layers: a.W: expected positive extents, got {shape:?}");
+        refused(layers(&checkpoint), ErrorKind::Format, &text);
+    }
+    // The product of rows and columns is no number, of a plain layer too.
+    let shape = [0, 2, usize::MAX, 2];
+    let mut checkpoint = Checkpoint::new();
+    checkpoint.insert("a.weight", tensor(&shape, |_| 0.0));
+    let gluon = LayerOptions::default().framework(Framework::Gluon);
+    assert_eq!(checkpoint.layers(&gluon).unwrap(), []);
+    checkpoint.insert("a.D", tensor(&[2, 2, 1], |_| 0.0));
+    let text = format!("Checkpoint::layers: a.weight: expected positive extents, got {shape:?}");
+    refused(checkpoint.layers(&gluon), ErrorKind::Format, &text);
+}
+
+#[test]
+fn an_identity_is_looked_through_to_its_end() {
+    // More than is read at a time: of many channels, and of one.
+    for (channels, taps, d_mul, wrong) in [
+        (900, 6, 9, [0, 0, 1]),
+        (900, 6, 9, [899, 5, 8]),
+        (900, 6, 9, [899, 5, 5]),
+        (2, 182, 183, [1, 0, 182]),
+    ] {
+        let mut checkpoint = Checkpoint::new();
+        checkpoint.insert("a.W", tensor(&[1, channels, d_mul], |_| 1.0));
+        checkpoint.insert("a.D", tensor(&[channels, taps, d_mul], |_| 0.0));
+        let ones = |index: usize| {
+            let (m, s) = (index / d_mul % taps, index % d_mul);
+            f32::from(s < d_mul / taps * taps && s % taps == m)
+        };
+        checkpoint.insert("a.d_diag", tensor(&[channels, taps, d_mul], ones));
+        assert_eq!(layers(&checkpoint).unwrap().len(), 1);
+        for value in [-1.0, 0.5] {
+            let at = (wrong[0] * taps + wrong[1]) * d_mul + wrong[2];
+            let identity = |index: usize| if index == at { value } else { ones(index) };
+            checkpoint.insert("a.d_diag", tensor(&[channels, taps, d_mul], identity));
+            let text = format!(
+                "Checkpoint::layers: a.d_diag: expected the identity, ones where s mod MN is the tap, \
+                 got another value at {wrong:?}"
+            );
+            refused(layers(&checkpoint), ErrorKind::Format, &text);
+        }
+    }
+}
+
+#[test]
+fn a_kernel_size_is_told_by_options_first_then_by_the_shape_then_by_the_metadata() {
+    let mut checkpoint = good();
+    checkpoint.metadata_mut().insert("do_conv.kernel_size.a".into(), "4x1".into());
+    assert_eq!(layers(&checkpoint).unwrap()[0].kernel_size, Some([4, 1]));
+    let told = LayerOptions::default().kernel_size("a", [1, 4]);
+    assert_eq!(checkpoint.layers(&told).unwrap()[0].kernel_size, Some([1, 4]));
+
+    checkpoint.insert("a.weight", tensor(&[3, 2, 2, 2], |_| 0.5));
+    checkpoint.insert("a.D", tensor(&[4, 4, 2], |_| 0.25));
+    let gluon = LayerOptions::default().framework(Framework::Gluon);
+    assert_eq!(checkpoint.layers(&gluon).unwrap()[0].kernel_size, Some([2, 2]));
+    let told = gluon.kernel_size("a", [1, 4]);
+    assert_eq!(checkpoint.layers(&told).unwrap()[0].kernel_size, Some([1, 4]));
+}
+
+#[test]
 fn two_layers_of_one_name_and_keys_twice() {
     for (from, to, key) in [
         ("a.", "a/", "a/W"),

@@ -1,6 +1,6 @@
 //! The check that a fold is its source: what it must pass, and what it must find.
 
-use do_conv::{Composition, DoConv2d, FoldCheck, Pairing, Scalar};
+use do_conv::{Composition, Conv2d, DoConv2d, FoldCheck, Pairing, Scalar};
 use ndarray::Array4;
 
 use super::{inputs, output, problem, problems};
@@ -52,6 +52,68 @@ fn reports_the_largest_difference_and_its_bound() {
         let bound = gamma::<f32>(n * problem.taps() + problem.d_mul + 2) * sum;
         assert!((check.largest_difference - largest).abs() <= 1e-6 * bound, "{problem:?}");
         assert!((check.bound - bound).abs() <= 1e-6 * bound, "{problem:?}");
+    }
+}
+
+/// A fold of nothing but a bias, whose every output is then a difference of exactly that much from a layer
+/// of outputs that are zero.
+fn off_by<T: Scalar>(layer: &DoConv2d<T>, difference: f64) -> Conv2d<T> {
+    let mut folded = layer.fold();
+    for (name, values) in folded.parameters_mut() {
+        values.fill(if name == "bias" { T::round_from(difference) } else { T::zero() });
+    }
+    folded
+}
+
+fn holds_from_both_sides<T: Scalar>(problem: &Problem, resolution: f64) {
+    // Two pixels of opposite sign under equal weights.
+    let ones = problem.inputs(|| 1.0);
+    let inputs = Inputs {
+        x: Array4::from_shape_fn(
+            ones.x.raw_dim(),
+            |(_, _, _, col)| if col % 2 == 0 { 3.0 } else { -3.0 },
+        ),
+        d_offset: ones.d_offset.map(|d_offset| d_offset * 0.0),
+        bias: ones.bias.map(|bias| bias * 0.0),
+        ..ones
+    };
+    let layer: DoConv2d<T> = problem.layer(&inputs, Composition::Kernel);
+    assert!(output(oracle::solve(problem, &inputs), "y").iter().all(|&y| y == 0.0));
+    let sum = output(oracle::absolute_sums(problem, &inputs), "y")[[0, 0, 0, 0]];
+
+    let (n, taps, s) = (problem.group_inputs(), problem.taps(), problem.d_mul);
+    let reference = gamma::<f64>((n * s + taps).max(n * taps + s) + 2);
+    let bound = (gamma::<T>(n * taps + s + 2) + reference) * sum;
+    let x = inputs.x.mapv(T::round_from);
+    for sign in [1.0, -1.0] {
+        for (part, is_within) in [(1.0 - resolution, true), (1.0 + resolution, false)] {
+            let difference = T::round_from(sign * part * bound).widen();
+            let check = layer.check_fold(&off_by(&layer, difference), &x).unwrap();
+            assert_eq!(check.largest_difference, difference.abs(), "{problem:?}");
+            assert!((check.bound / bound - 1.0).abs() <= 1e-12, "{problem:?} {check:?} {bound:e}");
+            assert_eq!(check.within_bound, is_within, "{problem:?} {part} {check:?} {bound:e}");
+        }
+    }
+}
+
+#[test]
+fn its_bound_is_that_of_its_definition_and_holds_from_both_sides() {
+    for (groups, kernel_size, d_mul) in
+        [(1, [1, 2], 2), (2, [3, 4], 17), (6, [1, 2], 30), (3, [5, 6], 30)]
+    {
+        for pairing in [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow] {
+            let problem = Problem {
+                kernel_size,
+                d_mul,
+                stride: [1, 1],
+                dilation: [1, 1],
+                padding: [[0; 2]; 2],
+                ..problem(groups, pairing)
+            };
+            // What f32 and f64 can tell apart.
+            holds_from_both_sides::<f32>(&problem, 1e-6);
+            holds_from_both_sides::<f64>(&problem, 1e-12);
+        }
     }
 }
 

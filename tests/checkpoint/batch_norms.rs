@@ -1,0 +1,134 @@
+//! Batch normalisations that are folded in with a layer of a checkpoint.
+
+use do_conv::ErrorKind;
+use do_conv::checkpoint::{Checkpoint, Dtype, FoldOptions, Tensor};
+use ndarray::ArrayView1;
+
+use super::fold::{fold, kernel, net};
+use super::{refused, rounded, tensor};
+
+#[test]
+fn batch_norms_are_folded_in_with_one_rounding() {
+    for (names, bias) in [
+        (["weight", "bias", "running_mean", "running_var"], true),
+        (["gamma:0", "beta:0", "moving_mean:0", "moving_variance:0"], false),
+    ] {
+        let (mut checkpoint, problem, inputs) = net();
+        if !bias {
+            checkpoint.remove("a.bias");
+        }
+        let values = [[1.5, -2.0, 0.1], [0.5, 0.0, -3.0], [1.0, 2.0, 3.0], [0.5, 4.0, 0.0]];
+        let separator = if bias { "." } else { "/" };
+        for (name, values) in names.iter().zip(&values) {
+            let tensor = rounded(Dtype::F32, ArrayView1::from(values).into_dyn());
+            checkpoint.insert(format!("bn{separator}{name}"), tensor);
+        }
+        checkpoint.insert(
+            format!("bn{separator}num_batches_tracked"),
+            Tensor::new(Dtype::I64, &[], &[1; 8]).unwrap(),
+        );
+        let options = FoldOptions::default().batch_norm("a", "bn").eps(1e-3);
+        let (folded, report) = fold(&checkpoint, &options).unwrap();
+        let names: Vec<_> = folded.tensors().map(|(name, _)| name).collect();
+        assert_eq!(names, ["a.bias", "a.weight", "b.weight", "head.weight", "steps"]);
+        assert_eq!(report.layers[0].batch_norm.as_deref(), Some("bn"));
+
+        let values = values.map(|values| values.map(|value| f64::from(value as f32)));
+        let expected = kernel(&problem, &inputs);
+        let (weight, shift) =
+            (folded.values("a.weight").unwrap(), folded.values("a.bias").unwrap());
+        for channel in 0..3 {
+            let [gamma, beta, mean, var] = values.map(|values| values[channel]);
+            let scale = gamma / (var + 1e-3).sqrt();
+            let rows = weight.outer_iter().zip(expected.outer_iter());
+            let (got, expected) = rows.into_iter().nth(channel).unwrap();
+            for (got, expected) in got.iter().zip(&expected) {
+                assert_eq!(*got, f64::from((expected * scale) as f32));
+            }
+            let own = if bias { inputs.bias.as_ref().unwrap()[channel] } else { 0.0 };
+            assert_eq!(shift[channel], f64::from(((own - mean) * scale + beta) as f32));
+        }
+    }
+}
+
+#[test]
+fn batch_norms_that_are_not_there_or_do_not_fit() {
+    let (mut checkpoint, ..) = net();
+    refused(
+        fold(&checkpoint, &FoldOptions::default().batch_norm("a", "bn").batch_norm("b", "bn")),
+        ErrorKind::Config,
+        "Checkpoint::fold: batch_norms: expected each batch normalisation once, got bn",
+    );
+    for eps in [f64::NAN, f64::INFINITY, -1e-5] {
+        let text = format!(
+            "Checkpoint::fold: eps: expected a finite number that is not negative, got {eps}"
+        );
+        refused(fold(&checkpoint, &FoldOptions::default().eps(eps)), ErrorKind::Config, &text);
+    }
+    let options = FoldOptions::default().batch_norm("a", "bn");
+    refused(
+        fold(&checkpoint, &options),
+        ErrorKind::Config,
+        "Checkpoint::fold: batch_norms: expected a batch normalisation with running_mean and \
+         running_var, got bn",
+    );
+    refused(
+        fold(&checkpoint, &FoldOptions::default().batch_norm("c", "bn")),
+        ErrorKind::Config,
+        "Checkpoint::fold: batch_norms: expected the name of a DO-Conv layer, got c",
+    );
+    checkpoint.insert("bn.running_mean", tensor(&[3], |_| 0.0));
+    checkpoint.insert("bn.running_var", tensor(&[4], |_| 0.0));
+    refused(
+        fold(&checkpoint, &options),
+        ErrorKind::Format,
+        "Checkpoint::fold: bn.running_var: expected shape [3], a number a channel, got [4]",
+    );
+    checkpoint.insert("bn.running_var", tensor(&[3], |_| -1.0));
+    refused(
+        fold(&checkpoint, &options),
+        ErrorKind::Value,
+        "Checkpoint::fold: batch_norm.running_var: expected a variance that is positive and finite \
+         with eps added, got -1 + 0.00001",
+    );
+    checkpoint.insert("bn.running_var", tensor(&[3], |_| f32::NAN));
+    refused(
+        fold(&checkpoint, &options),
+        ErrorKind::Value,
+        "Checkpoint::fold: bn.running_var: expected finite numbers, got NaN as element 0",
+    );
+    // A bias beyond the layer's type.
+    checkpoint.insert("bn.running_var", tensor(&[3], |_| 1e-10));
+    checkpoint.insert("bn.running_mean", tensor(&[3], |index| if index == 1 { 3e38 } else { 0.0 }));
+    refused(
+        fold(&checkpoint, &options),
+        ErrorKind::Value,
+        "Checkpoint::fold: a.bias: expected finite numbers, got -inf as element 1",
+    );
+}
+
+#[test]
+fn a_batch_norm_without_scale_and_shift() {
+    let (mut checkpoint, problem, inputs) = net();
+    checkpoint.insert("bn.running_mean", tensor(&[3], |index| index as f32));
+    checkpoint.insert("bn.running_var", tensor(&[3], |_| 4.0));
+    let options = FoldOptions::default().batch_norm("a", "bn").eps(0.0);
+    let (folded, _) = fold(&checkpoint, &options).unwrap();
+    assert_eq!(folded.values("a.weight").unwrap(), kernel(&problem, &inputs) / 2.0);
+    let bias = inputs.bias.unwrap();
+    let shifted = (0..3).map(|channel| (bias[channel] - channel as f64) / 2.0);
+    assert!(folded.values("a.bias").unwrap().iter().copied().eq(shifted));
+}
+
+#[test]
+fn a_batch_norm_of_a_layer_of_several_parts() {
+    let root = |channel: usize| 2f32.powi((channel % 7) as i32);
+    let mut checkpoint = Checkpoint::new();
+    checkpoint.insert("a.W", tensor(&[400, 200, 1], |index| index as f32));
+    checkpoint.insert("bn.running_mean", tensor(&[400], |_| 0.0));
+    checkpoint.insert("bn.running_var", tensor(&[400], |channel| root(channel) * root(channel)));
+    let options = FoldOptions::default().batch_norm("a", "bn").eps(0.0);
+    let (folded, _) = fold(&checkpoint, &options).unwrap();
+    let expected = (0..400 * 200).map(|index| f64::from(index as f32 / root(index / 200)));
+    assert!(folded.values("a.weight").unwrap().iter().copied().eq(expected));
+}

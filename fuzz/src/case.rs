@@ -174,11 +174,11 @@ impl Case {
             .saturating_add(product(&[self.input[2], self.input[3]]))
     }
 
-    /// The shape with a wrong length, if it is one.
+    /// The shape with a wrong length, if it is one, and small.
     pub fn wrong_shape<const N: usize>(&self, right: [usize; N]) -> Option<[usize; N]> {
         let mut shape = right;
         shape[self.wrong[0] % N] = self.wrong[1];
-        (shape != right).then_some(shape)
+        (shape != right && product(&shape) <= MOST_ELEMENTS).then_some(shape)
     }
 }
 

@@ -1,4 +1,12 @@
-//! What every fuzz target does with a file.
+//! What every fuzz target does: those of the readers of checkpoints with a file, here; those of layers
+//! with a [`case::Case`].
+
+pub mod case;
+pub mod layer;
+mod lent;
+mod nest;
+pub mod operators;
+pub mod settings;
 
 use std::io::{Cursor, Write};
 use std::sync::Once;
@@ -11,10 +19,7 @@ use zip::{CompressionMethod, ZipWriter};
 /// Opens a file of these bytes, reads all that it says, and folds it. Errors are fine; panics, hangs and
 /// memory without bounds aren't. What comes out must be a file that gives the same tensors.
 pub fn examine(bytes: &[u8]) {
-    static ONE_THREAD: Once = Once::new();
-    ONE_THREAD.call_once(|| {
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(1).build_global();
-    });
+    one_thread();
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(bytes).expect("a temporary file with the bytes");
     let Ok(checkpoint) = Checkpoint::open(file.path()) else { return };
@@ -57,6 +62,14 @@ pub fn examine(bytes: &[u8]) {
             safetensors::SafeTensors::deserialize(&bytes).expect("that others can read as well");
         }
     }
+}
+
+/// Leaves all work to one thread.
+pub fn one_thread() {
+    static ONE_THREAD: Once = Once::new();
+    ONE_THREAD.call_once(|| {
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(1).build_global();
+    });
 }
 
 /// A zip archive of entries, the checksums right, stored or compressed.

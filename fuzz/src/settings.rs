@@ -37,9 +37,14 @@ fn size(bytes: &mut Unstructured) -> Result<usize> {
             let edge = 1usize << bytes.int_in_range(3..=63)?;
             edge.wrapping_add(bytes.int_in_range(0..=4)?).wrapping_sub(2)
         }
-        30 => usize::MAX - bytes.int_in_range(0..=2)?,
+        30 => huge(bytes)?,
         _ => bytes.arbitrary()?,
     })
+}
+
+/// Near the largest numbers, signed or not, and their halves.
+fn huge(bytes: &mut Unstructured) -> Result<usize> {
+    Ok((usize::MAX >> bytes.int_in_range(0..=3)?) - bytes.int_in_range(0..=2)?)
 }
 
 fn pair(bytes: &mut Unstructured) -> Result<[usize; 2]> {
@@ -71,12 +76,19 @@ impl<'a> Arbitrary<'a> for Settings {
         let mut config = DoConv2dConfig::new(channels(bytes)?, channels(bytes)?, pair(bytes)?)
             .groups(groups)
             .stride(pair(bytes)?)
-            .dilation(pair(bytes)?)
-            .padding(match bytes.int_in_range(0..=3u8)? {
-                0 => Padding::Valid,
-                1 => Padding::Same,
-                _ => Padding::Explicit([pair(bytes)?, pair(bytes)?]),
-            })
+            .dilation(pair(bytes)?);
+        let padding = match bytes.int_in_range(0..=3u8)? {
+            0 => Padding::Valid,
+            1 => Padding::Same,
+            // A step as large leaves an output that is small.
+            2 => {
+                config = config.stride([huge(bytes)?, huge(bytes)?]);
+                Padding::Explicit([[huge(bytes)?, size(bytes)?], [size(bytes)?, huge(bytes)?]])
+            }
+            _ => Padding::Explicit([pair(bytes)?, pair(bytes)?]),
+        };
+        config = config
+            .padding(padding)
             .padding_mode(*bytes.choose(&MODES)?)
             .bias(bytes.arbitrary()?)
             .pairing(*bytes.choose(&PAIRINGS)?)
@@ -180,7 +192,13 @@ fn told<R>(result: do_conv::Result<R>) -> Option<R> {
 
 /// The output's shape, if there is one, is that of the formula, in numbers that don't overflow.
 fn output_of<T: Scalar>(convolve: &Convolve<T>, conv: &do_conv::Conv2dConfig, input: [usize; 4]) {
-    let length = |axis: usize| {
+    // What positions are counted within, and what arrays of `f64` can be addressed.
+    let half = isize::MAX as u128 / 2;
+    let addressed = |shape: &[usize]| {
+        let extents: Vec<_> = shape.iter().copied().filter(|&extent| extent > 0).collect();
+        product(&extents) <= isize::MAX as u128 / 8
+    };
+    let sizes = |axis: usize| {
         let [kernel, stride, dilation, len] =
             [conv.kernel_size[axis], conv.stride[axis], conv.dilation[axis], input[2 + axis]]
                 .map(|size| size as u128);
@@ -190,13 +208,18 @@ fn output_of<T: Scalar>(convolve: &Convolve<T>, conv: &do_conv::Conv2dConfig, in
             Padding::Same => span,
             Padding::Explicit(sides) => sides[axis].iter().map(|&side| side as u128).sum(),
         };
-        (len + padding).checked_sub(span + 1).map(|room| room / stride + 1)
+        assert!(span < half, "a kernel that spans {span} is accepted");
+        [len + padding, span, stride]
     };
-    let lengths = [length(0), length(1)];
+    let axes = [sizes(0), sizes(1)];
+    let lengths = axes
+        .map(|[padded, span, stride]| padded.checked_sub(span + 1).map(|room| room / stride + 1));
     match told(convolve.output_shape(input)) {
         Some([batch, channels, rows, cols]) => {
             assert_eq!([batch, channels], [input[0], conv.out_channels]);
             assert_eq!([Some(rows as u128), Some(cols as u128)], lengths);
+            assert!(axes.iter().all(|&[padded, ..]| padded <= half), "{axes:?} are accepted");
+            assert!(addressed(&input) && addressed(&[batch, channels, rows, cols]));
         }
         None => {
             let sides = match conv.padding {

@@ -196,7 +196,7 @@ fn factors_that_there_is_no_room_for() {
     // Either is larger than any memory, and no product of all its extents but one is.
     for (field, config) in [
         ("w", DoConv2dConfig::new(1 << 12, 1 << 12, [3, 3]).d_mul(1 << 24)),
-        ("d_offset", DoConv2dConfig::new(1 << 16, 1 << 16, [64, 64]).groups(1 << 16).d_mul(1 << 14)),
+        ("d_offset", DoConv2dConfig::new(16, 16, [1 << 10, 1 << 10]).groups(16)),
     ] {
         for refusal in [config.validate().unwrap_err(), config.init::<f64>(0).unwrap_err()] {
             assert_eq!((refusal.kind, refusal.field.as_ref()), (ErrorKind::Memory, field));

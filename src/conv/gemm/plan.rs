@@ -100,8 +100,8 @@ impl Plan {
         let all = 0..outputs.len();
         let part_of = |col_tap: usize| {
             if crossing {
-                // Only those taps are left out that no pixel of any image reads through, lest infinite
-                // weights show who shares a piece.
+                // Only those taps are left out that no pixel of any image reads through, lest the sign
+                // of a zero show who shares a piece.
                 let any = !cols.nonzero(0..cols.output, col_tap).is_empty();
                 return if any { all.clone() } else { 0..0 };
             }

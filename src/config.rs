@@ -204,6 +204,11 @@ pub enum Pairing {
     TensorFlow,
 }
 
+/// What comes before a layer's name in a file's metadata.
+pub(crate) const KERNEL_SIZE_PREFIX: &str = "do_conv.kernel_size.";
+/// What comes before a layer's name in a file's metadata.
+pub(crate) const PAIRING_PREFIX: &str = "do_conv.pairing.";
+
 impl Pairing {
     /// The key under which a safetensors file's metadata has the [name](Self::name) of the pairing of
     /// all its layers.
@@ -261,6 +266,24 @@ impl DoConv2dConfig {
     pub fn pairing(mut self, pairing: Pairing) -> Self {
         self.pairing = pairing;
         self
+    }
+
+    /// What tensors don't show of a layer, as keys and texts of a safetensors file's metadata, where
+    /// readers of the feature `checkpoint` find it: its kernel size and its pairing. `name` is the
+    /// layer's in the file, its keys up to the last separator.
+    ///
+    /// ```
+    /// let config = do_conv::DoConv2dConfig::new(8, 16, [3, 5]).groups(4);
+    /// let [size, pairing] = config.metadata("stem");
+    /// assert_eq!((&*size.0, &*size.1), ("do_conv.kernel_size.stem", "3x5"));
+    /// assert_eq!((&*pairing.0, &*pairing.1), ("do_conv.pairing.stem", "input_channel"));
+    /// ```
+    pub fn metadata(&self, name: &str) -> [(String, String); 2] {
+        let [rows, columns] = self.conv.kernel_size;
+        [
+            (format!("{KERNEL_SIZE_PREFIX}{name}"), format!("{rows}x{columns}")),
+            (format!("{PAIRING_PREFIX}{name}"), self.pairing.name().into()),
+        ]
     }
 
     /// Checks everything that doesn't depend on an input, as making a layer of `f64` does: for crates

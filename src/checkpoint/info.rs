@@ -289,10 +289,8 @@ impl LayerInfo {
     }
 }
 
-/// Metadata of a layer that this crate wrote.
-pub(super) const KERNEL_SIZE: &str = "do_conv.kernel_size.";
-/// Metadata of a layer that this crate wrote.
-pub(super) const PAIRING: &str = "do_conv.pairing.";
+/// Metadata of a layer that this crate wrote, by its name.
+pub(super) use crate::config::{KERNEL_SIZE_PREFIX as KERNEL_SIZE, PAIRING_PREFIX as PAIRING};
 /// Metadata of all layers that have none of their own.
 pub(super) const FILE_PAIRING: &str = Pairing::METADATA_KEY;
 

@@ -4,7 +4,7 @@ use ndarray::{Array1, Array3, ArrayD, ArrayView, Dimension};
 use safetensors::Dtype;
 
 use super::float::Float;
-use super::info::{FILE_PAIRING, KERNEL_SIZE, PAIRING};
+use super::info::FILE_PAIRING;
 use super::{Checkpoint, Framework, LayerInfo, Tensor, shown};
 use crate::compose::Composer;
 use crate::error::{Error, ErrorKind, Result};
@@ -104,16 +104,15 @@ impl Checkpoint {
         for (key, tensor) in tensors {
             self.insert(format!("{prefix}{key}"), tensor);
         }
-        let [rows, cols] = layer.config().conv.kernel_size;
-        self.metadata.insert(format!("{KERNEL_SIZE}{name}"), format!("{rows}x{cols}"));
-        let pairing = layer.config().pairing;
+        let [kernel_size, (key, text)] = layer.config().metadata(name);
+        self.metadata.extend([kernel_size]);
         // Where it doesn't matter, a reader may as well take its own; not that of the file's others.
         let is_told = layer.spec.groups > 1
-            || pairing != Pairing::default()
+            || layer.config().pairing != Pairing::default()
             || self.metadata.contains_key(FILE_PAIRING);
         match is_told {
-            true => self.metadata.insert(format!("{PAIRING}{name}"), pairing.name().into()),
-            false => self.metadata.remove(&format!("{PAIRING}{name}")),
+            true => self.metadata.insert(key, text),
+            false => self.metadata.remove(&key),
         };
         Ok(())
     }

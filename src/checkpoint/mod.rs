@@ -42,9 +42,9 @@
 //! Layers of this crate's adapters have PyTorch's keys and, by default, another pairing than the published
 //! code, which matters for several groups of several outputs. Such a layer needs something that tells it:
 //! [`LayerOptions::pairing`], `do_conv.pairing.NAME` or, for all layers of a file, `do_conv.pairing`
-//! ([`Pairing::METADATA_KEY`](crate::Pairing::METADATA_KEY)) in the metadata, or the identity, which the
-//! published code stores and the adapters don't. Without it [`LayerInfo::pairing`] is unknown, and a fold
-//! refuses it.
+//! ([`Pairing::METADATA_KEY`](crate::Pairing::METADATA_KEY)) in the metadata, as the adapters' ways to save
+//! with metadata put it there, or the identity, which the published code stores and the adapters don't.
+//! Without it [`LayerInfo::pairing`] is unknown, and a fold refuses it.
 //!
 //! # Hostile files
 //!

@@ -140,6 +140,36 @@ impl DoConv2d {
         self.plain(Param::from_tensor(self.weight().detach()))
     }
 
+    /// What a layer's tensors don't show, its kernel size and its pairing, for the metadata of a
+    /// safetensors file: `do-conv fold` then needs no options for it. `name` is the layer's path in the
+    /// model, or what the store makes of it.
+    ///
+    /// ```
+    /// # use burn::module::Module;
+    /// use burn::store::{ModuleSnapshot, SafetensorsStore};
+    /// # use do_conv_burn::{DoConv2d, DoConv2dConfig};
+    /// # #[derive(Module, Debug)]
+    /// # struct MyModel { stem: DoConv2d }
+    /// # let stem = DoConv2dConfig::new([8, 16], [3, 3]).with_groups(4).init(&Default::default());
+    /// # let my_model = MyModel { stem };
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("trained.safetensors");
+    ///
+    /// let mut store = SafetensorsStore::from_file(path);
+    /// for (key, text) in my_model.stem.metadata("stem") {
+    ///     store = store.metadata(key, text);
+    /// }
+    /// my_model.save_into(&mut store)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn metadata(&self, name: &str) -> [(String, String); 2] {
+        let [outputs, n, _] = self.W.lazy_shape().dims();
+        do_conv::DoConv2dConfig::new(n * self.groups, outputs, self.kernel_size)
+            .groups(self.groups)
+            .pairing(self.pairing)
+            .metadata(name)
+    }
+
     /// burn's layer of this one's geometry and bias.
     fn plain(&self, weight: Param<Tensor<4>>) -> Conv2d {
         Conv2d {

@@ -268,6 +268,13 @@ impl DoConv2d {
         Conv2d::new("DoConv2d::fold_for_cpu", self.kernel()?, self.own_bias()?, self.config)
     }
 
+    /// What a file's metadata says of the layer by that name.
+    pub(crate) fn metadata(&self, name: &str) -> Result<[(String, String); 2]> {
+        let (outputs, n, _) = self.w.dims3()?;
+        let core = self.config.to_core([n * self.config.groups, outputs], self.kernel_size);
+        Ok(core.metadata(name))
+    }
+
     /// The composed kernel, in memory of its own.
     fn kernel(&self) -> Result<Tensor> {
         Ok(own(&self.weight()?.detach())?.as_detached_tensor())

@@ -57,6 +57,11 @@
 //! Layers with several groups of several output channels need
 //! [`pairing`](DoConv2dConfig::pairing)`: `[`Pairing::PyTorch`].
 //!
+//! # Save what a reader can fold
+//!
+//! [`save`] writes the variables as `VarMap::save` does, and beside them what they don't show, how `D` and
+//! `W` are paired, so that `do-conv fold` folds the file without being told.
+//!
 //! # What runs where
 //!
 //! On the CPU, outputs and gradients are computed by the engine of the crate
@@ -83,11 +88,13 @@ mod conv2d;
 mod engine;
 mod fallback;
 mod layer;
+mod save;
 
 pub use config::DoConv2dConfig;
 pub use conv2d::Conv2d;
 pub use do_conv::Pairing;
 pub use layer::{DoConv2d, do_conv2d, do_conv2d_no_bias};
+pub use save::save;
 
 /// The README's programs.
 #[cfg(doctest)]

@@ -15,7 +15,8 @@ use std::ops::Range;
 
 use super::gemm::correlate::{Correlation, Target};
 use super::gemm::kernel::KernelView;
-use super::gemm::strip::{Block, Blocks, KEPT_TABLES, Source, Strip};
+use super::gemm::source::{Block, Blocks, KEPT_TABLES, Source};
+use super::gemm::strip::Strip;
 use super::gemm::{Engine, cut_at};
 use super::queue::{self, Queue};
 use super::shared::Shared;

@@ -5,7 +5,8 @@
 use super::axis::TapAxis;
 use super::direct::{Recent, blocks};
 use super::gemm::Engine;
-use super::gemm::strip::{Block, Blocks, Source, Strip};
+use super::gemm::source::{Block, Blocks, Source};
+use super::gemm::strip::Strip;
 use super::simd::{Isa, Kernel, Simd, load_part, store_part};
 use super::sum::{add_to, blocks_together};
 use crate::Scalar;

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::kernel::Panels;
 use super::plan::{Layout, Piece, Plan};
-use super::strip::{Block, Blocks, KEPT_TABLES, Source, Strip, regions};
+use super::source::{Block, Blocks, KEPT_TABLES, Source, regions};
+use super::strip::Strip;
 use super::tile::{Ahead, Operands, Sums};
 use super::{Engine, cut_at};
 use crate::Scalar;

@@ -9,7 +9,8 @@
 
 use std::ops::Range;
 
-use super::strip::{Block, Blocks, Source, Strip};
+use super::source::{Block, Blocks, Source};
+use super::strip::Strip;
 use super::tile::{Ahead, Operands, Sums};
 use super::{Engine, cut};
 use crate::Scalar;

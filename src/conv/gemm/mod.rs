@@ -28,6 +28,7 @@ pub mod input_gradient;
 pub mod kernel;
 pub mod kernel_gradient;
 pub mod plan;
+pub mod source;
 pub mod strip;
 pub mod tile;
 
@@ -36,7 +37,7 @@ use std::ops::Range;
 use crate::Scalar;
 use crate::conv::simd::{Isa, Kernel, Simd};
 use crate::memory::Memory;
-use strip::{Blocks, Source};
+use source::{Blocks, Source};
 
 /// The sizes that a product is cut into. Any give right results; tests set tiny ones.
 #[derive(Debug, Clone, Copy)]

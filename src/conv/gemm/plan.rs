@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::cut;
-use super::strip::{Block, Source, Strip};
+use super::source::{Block, Source};
+use super::strip::Strip;
 
 /// Some pixels of one line of a block, no more than a register tile has rows.
 pub struct Piece {

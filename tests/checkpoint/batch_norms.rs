@@ -4,8 +4,9 @@ use do_conv::ErrorKind;
 use do_conv::checkpoint::{Checkpoint, Dtype, FoldOptions, Tensor};
 use ndarray::ArrayView1;
 
-use super::fold::{fold, kernel, net};
+use super::fold::{fold, net};
 use super::{refused, rounded, tensor};
+use crate::common::oracle::kernel;
 
 #[test]
 fn batch_norms_are_folded_in_with_one_rounding() {

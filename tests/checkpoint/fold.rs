@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use ndarray::ArrayD;
 
 use super::{inputs, insert, problem, refused, rounded, tensor};
-use crate::common::{Inputs, Problem, oracle};
+use crate::common::{Inputs, Problem, oracle::kernel};
 
 /// Folds into a file of its own and opens that.
 pub fn fold(checkpoint: &Checkpoint, options: &FoldOptions) -> Result<(Checkpoint, FoldReport)> {
@@ -27,11 +27,6 @@ pub fn fold(checkpoint: &Checkpoint, options: &FoldOptions) -> Result<(Checkpoin
             Err(error)
         }
     }
-}
-
-pub fn kernel(problem: &Problem, inputs: &Inputs) -> ArrayD<f64> {
-    let outputs = oracle::solve(problem, inputs);
-    outputs.into_iter().find(|(name, _)| *name == "kernel").unwrap().1
 }
 
 /// The nearest number of that type; what is exact in `f64` here is rounded once.

@@ -1,7 +1,7 @@
 //! The definitions, as loops over `f64`. Nothing here is taken from the crate.
 
 use do_conv::{PaddingMode, Pairing};
-use ndarray::{Array1, Array3, Array4};
+use ndarray::{Array1, Array3, Array4, ArrayD};
 
 use super::{Inputs, Outputs, Problem};
 
@@ -163,4 +163,10 @@ fn evaluate(problem: &Problem, inputs: &Inputs, d: &Array3<f64>) -> Outputs {
         outputs.push(("dbias", dbias.into_dyn()));
     }
     outputs
+}
+
+/// The composed kernel, `[O, n, M, N]`.
+pub fn kernel(problem: &Problem, inputs: &Inputs) -> ArrayD<f64> {
+    let outputs = solve(problem, inputs);
+    outputs.into_iter().find(|(name, _)| *name == "kernel").unwrap().1
 }

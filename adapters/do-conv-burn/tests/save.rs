@@ -7,12 +7,12 @@ use std::path::Path;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::store::{ModuleSnapshot, SafetensorsStore};
-use common::core::{Inputs, Problem, oracle, table};
+use common::core::oracle::kernel;
+use common::core::{Inputs, Problem, table};
 use common::{array, config, device, layer, tensor};
 use do_conv::ErrorKind;
 use do_conv::checkpoint::{Checkpoint, FoldOptions};
 use do_conv_burn::{DoConv2d, Pairing};
-use ndarray::ArrayD;
 use tempfile::TempDir;
 
 /// Layers, and what belongs to none.
@@ -35,11 +35,6 @@ impl Net {
 
 fn cases(wanted: impl Fn(&Problem) -> bool) -> Vec<(String, Problem, Inputs)> {
     table::paired().filter(|(_, problem, _)| wanted(problem)).collect()
-}
-
-fn kernel(problem: &Problem, inputs: &Inputs) -> ArrayD<f64> {
-    let outputs = oracle::solve(problem, inputs);
-    outputs.into_iter().find(|(name, _)| *name == "kernel").unwrap().1
 }
 
 /// Folds without any option; gives what was written.

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Module, Result, Var};
 use candle_nn::{VarBuilder, VarMap};
-use common::core::{Inputs, Problem, oracle, table};
+use common::core::oracle::kernel;
+use common::core::{Inputs, Problem, table};
 use common::{array, config, tensor};
 use do_conv::ErrorKind;
 use do_conv::checkpoint::{Checkpoint, FoldOptions};
 use do_conv_candle::{DoConv2d, DoConv2dConfig, Pairing, do_conv2d, do_conv2d_no_bias, save};
-use ndarray::ArrayD;
 use tempfile::TempDir;
 
 fn builder(variables: &VarMap, dtype: DType) -> VarBuilder<'static> {
@@ -45,11 +45,6 @@ fn net(variables: &VarMap, dtype: DType) -> Result<Vec<DoConv2d>> {
     let vb = builder(variables, dtype);
     vb.get_with_hints((3, 5), "head.weight", candle_nn::init::DEFAULT_KAIMING_UNIFORM)?;
     table::paired().map(|(name, problem, inputs)| trained(&problem, &inputs, vb.pp(name))).collect()
-}
-
-fn kernel(problem: &Problem, inputs: &Inputs) -> ArrayD<f64> {
-    let outputs = oracle::solve(problem, inputs);
-    outputs.into_iter().find(|(name, _)| *name == "kernel").unwrap().1
 }
 
 /// Folds without any option; gives what was written.

@@ -67,9 +67,8 @@ pub(crate) fn forward<T: Scalar>(
     // All features of a channel at a time.
     let depths = engine.blocking.depths(group_inputs, d_mul);
     let depths = depths.into_iter().map(|depth| depth.start * d_mul..depth.end * d_mul);
-    let mut panels = kernel.view();
-    panels.finite = true; // Or as good as: features have no padding.
-    let job = correlate::Job::new(engine, &correlation, depths.collect(), panels, features, bias);
+    let job =
+        correlate::Job::new(engine, &correlation, depths.collect(), kernel.view(), features, bias);
     let scratch = Scratch::take(engine.memory, job.need())?;
     job.run(&scratch, &Shared::new(y));
     Ok(())

@@ -55,6 +55,11 @@ impl TapAxis {
         first..end.clamp(first, outputs.end)
     }
 
+    /// The outputs that read inside the image through every tap; all, where padding isn't zeros.
+    pub fn inside_through_all(&self) -> Range<usize> {
+        (0..self.offsets.len()).fold(0..self.output, |outputs, tap| self.nonzero(outputs, tap))
+    }
+
     /// The part of `outputs` that doesn't just read zeros through `tap`, or a little more.
     pub fn nonzero(&self, outputs: Range<usize>, tap: usize) -> Range<usize> {
         match self.mode {

@@ -4,6 +4,7 @@
 //! contiguous slices out. Every slice has the length that the geometry gives.
 
 pub(crate) mod axis;
+mod border;
 mod direct;
 mod direct_gradient;
 pub(crate) mod gemm;
@@ -36,8 +37,8 @@ use shared::Shared;
 /// A kernel in the form of the path that suits its channels.
 #[derive(Debug)]
 pub(crate) enum Weights<'a, T: Scalar> {
-    /// As it is.
-    Direct(KernelView<'a, T>),
+    /// As it is; packed besides if it isn't finite.
+    Direct(KernelView<'a, T>, Option<PackedKernel<Buffer<'a, T>>>),
     Packed(PackedKernel<Buffer<'a, T>>),
     /// As [`Weights::Packed`], kept elsewhere.
     Kept(&'a PackedKernel<Vec<T>>),
@@ -89,12 +90,12 @@ impl<'a, T: Scalar> Weights<'a, T> {
         way: Way,
         weight: &'a [T],
     ) -> Room<Self> {
-        // Direct kernels multiply the zeros of padding.
-        let is_finite = || weight.iter().all(|weight| weight.is_finite());
-        Ok(match way.is_direct(spec) && is_finite() {
-            true => Self::Direct(way.view(spec, weight, spec.taps())),
-            false => Self::Packed(way.pack(engine, spec, weight)?),
-        })
+        if !way.is_direct(spec) {
+            return Ok(Self::Packed(way.pack(engine, spec, weight)?));
+        }
+        let is_finite = weight.iter().all(|weight| weight.is_finite());
+        let packed = (!is_finite).then(|| way.pack(engine, spec, weight)).transpose()?;
+        Ok(Self::Direct(way.view(spec, weight, spec.taps()), packed))
     }
 
     /// Of the kernel composed of `D` and `W`, which never exists in another form. The composer must pair
@@ -118,41 +119,55 @@ impl<'a, T: Scalar> Weights<'a, T> {
         x: &'a [T],
         bias: Option<&'a [T]>,
     ) -> Room<Product<'a, T>> {
-        let kernel = match self {
-            Self::Direct(view) => {
-                let job = direct::Job::new(engine, correlation, view, x, bias)?;
-                return Ok(Product::Direct(job));
-            }
-            Self::Packed(kernel) => kernel.view(),
-            Self::Kept(kernel) => kernel.view(),
+        let blocked = |panels| {
+            let Correlation { rows, cols, taps, group_channels, .. } = correlation;
+            let depths = engine.blocking.depths(group_channels[0], taps.len());
+            let channels = correlation.groups * group_channels[0];
+            let x = Images { x, channels, plane: rows.input * cols.input };
+            Path::Blocked(correlate::Job::new(engine, correlation, depths, panels, x, bias))
         };
-        let Correlation { rows, cols, taps, group_channels, .. } = correlation;
-        let depths = engine.blocking.depths(group_channels[0], taps.len());
-        let channels = correlation.groups * group_channels[0];
-        let x = Images { x, channels, plane: rows.input * cols.input };
-        let job = correlate::Job::new(engine, correlation, depths, kernel, x, bias);
-        Ok(Product::Blocked(job))
+        let (path, panels) = match self {
+            Self::Direct(view, packed) => {
+                let job = direct::Job::new(engine, correlation, view, x, bias)?;
+                (Path::Direct(job), packed.as_ref().map(PackedKernel::view))
+            }
+            Self::Packed(kernel) => (blocked(kernel.view()), Some(kernel.view())),
+            Self::Kept(kernel) => (blocked(kernel.view()), Some(kernel.view())),
+        };
+        let border =
+            panels.and_then(|panels| border::Job::new(engine, correlation, panels, x, bias));
+        Ok(Product { path, border })
     }
 }
 
-/// A correlation, ready to be computed by the path that suits its channels.
-enum Product<'a, T: Scalar> {
+/// A correlation, ready to be computed.
+struct Product<'a, T: Scalar> {
+    path: Path<'a, T>,
+    /// What is computed again since weights aren't finite.
+    border: Option<border::Job<'a, T>>,
+}
+
+/// The path that suits a correlation's channels.
+enum Path<'a, T: Scalar> {
     Direct(direct::Job<'a, T>),
     Blocked(correlate::Job<'a, T, Images<'a, T>>),
 }
 
 impl<T: Scalar> Product<'_, T> {
     fn need(&self) -> Need {
-        match self {
-            Self::Direct(job) => job.need(),
-            Self::Blocked(job) => job.need(),
+        match &self.path {
+            Path::Direct(job) => job.need(),
+            Path::Blocked(job) => job.need(),
         }
     }
 
     fn run(&self, scratch: &Scratch<T>, y: &Shared<T>) {
-        match self {
-            Self::Direct(job) => job.run(scratch, y),
-            Self::Blocked(job) => job.run(scratch, y),
+        match &self.path {
+            Path::Direct(job) => job.run(scratch, y),
+            Path::Blocked(job) => job.run(scratch, y),
+        }
+        if let Some(border) = &self.border {
+            border.run(y);
         }
     }
 }

@@ -356,6 +356,60 @@ fn infinite_weights_leave_zeros_of_padding_out() {
 }
 
 #[test]
+fn a_channel_of_infinite_weights_changes_no_bit_of_another() {
+    fn check<T: Scalar>((isa, blocking): (Isa, Blocking), spec: &Spec, input: [usize; 3]) {
+        let memory = &Memory::default();
+        let engine = Engine { isa, blocking, memory };
+        let [batch, rows, cols] = input;
+        let geometry = Geometry::new(OPERATION, spec, [batch, spec.in_channels, rows, cols]);
+        let geometry = geometry.unwrap();
+        let count = |shape: [usize; 4]| shape.iter().product::<usize>();
+        // Sums of these differ by the order they are taken in.
+        let reals = |len, seed| {
+            integers::<T>(len, seed).into_iter().map(|value| value / T::round_from(7.0)).collect()
+        };
+        let x: Vec<T> = reals(count(geometry.input_shape()), 1);
+        let dy: Vec<T> = reals(count(geometry.output_shape()), 2);
+        let weight: Vec<T> = reals(count(spec.weight_shape()), 3);
+        let mut changed = weight.clone();
+        changed[0] = T::infinity();
+        let what = format!("{isa:?}, {blocking:?}, {geometry:?}");
+        let same = |all: [Vec<T>; 2], channels: usize, pixels: usize| {
+            let [before, after] = all.map(|all| {
+                let others = all.chunks(pixels).enumerate();
+                let others = others.filter(|(plane, _)| plane % channels != 0);
+                others.flat_map(|(_, plane)| plane.to_vec()).collect::<Vec<T>>()
+            });
+            assert!(before == after, "{what}");
+        };
+        let y = [&weight, &changed].map(|weight| {
+            let mut y = vec![T::zero(); dy.len()];
+            let weights = Weights::new(&engine, spec, Way::Forward, weight).unwrap();
+            forward(&engine, &geometry, &x, &weights, None, &mut y).unwrap();
+            y
+        });
+        same(y, spec.out_channels, geometry.output_pixels());
+        let dx = [&weight, &changed].map(|weight| {
+            let mut dx = vec![T::zero(); x.len()];
+            write_input_gradient(&engine, &geometry, weight, &dy, &mut dx);
+            dx
+        });
+        same(dx, spec.in_channels, geometry.input_pixels());
+    }
+    for engine in engines() {
+        for channels in [[2, 2], [2, 5], [20, 33]] {
+            let spec = Spec { padding: [[2, 1], [2, 3]], ..spec(channels, [3, 3]) };
+            for spec in [spec, Spec { stride: [2, 1], ..spec }, Spec { dilation: [1, 2], ..spec }] {
+                for input in [[2, 4, 4], [3, 2, 1], [1, 3, 30]] {
+                    check::<f32>(engine, &spec, input);
+                    check::<f64>(engine, &spec, input);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn nothing_in_nothing_out() {
     let engine = (Isa::active(), Blocking::default());
     for groups in [1, 2] {

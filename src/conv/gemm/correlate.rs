@@ -158,9 +158,7 @@ impl<'a, T: Scalar, X: Channels<T>> Job<'a, T, X> {
         bias: Option<&'a [T]>,
     ) -> Self {
         let Correlation { groups, group_channels, rows, cols, .. } = correlation;
-        let mut source = Source::new(rows, cols, groups * group_channels[0], engine.most_rows());
-        // Lines that are read together have the zeros of padding between them.
-        source.crossing &= kernel.finite;
+        let source = Source::new(rows, cols, groups * group_channels[0], engine.most_rows());
         let threads = engine.threads(correlation.maccs());
         let channels = depths.iter().map(|depth| depth.len()).max().unwrap_or(1);
         let blocks = engine.blocking.blocks(&source, correlation.batch, channels, |_, _| true);
@@ -173,7 +171,6 @@ impl<'a, T: Scalar, X: Channels<T>> Job<'a, T, X> {
             source,
             taps: correlation.taps.iter().map(|tap| tap * kernel.tap_len).collect(),
             most: engine.most_rows(),
-            multiplies_zeros: kernel.finite,
             steps: depths.iter().map(|depth| depth.len()).min().unwrap_or(0),
         };
         let strip = source.most_elements(&blocks, channels);

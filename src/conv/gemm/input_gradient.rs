@@ -128,10 +128,7 @@ impl<'a, T: Scalar> Padding<'a, T> {
 
     /// The output positions of an axis none of whose taps reads padding.
     fn interior(axis: &Axis) -> Range<usize> {
-        let outputs = TapAxis::forward(axis, PaddingMode::Zeros);
-        let first = outputs.interior(0..axis.output, 0);
-        let last = outputs.interior(0..axis.output, axis.kernel - 1);
-        first.start.max(last.start)..first.end.min(last.end)
+        TapAxis::forward(axis, PaddingMode::Zeros).inside_through_all()
     }
 
     /// Where a tap of an output position reads, and whether that is inside the image.

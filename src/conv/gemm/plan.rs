@@ -41,9 +41,6 @@ pub struct Layout<'a> {
     pub taps: Vec<usize>,
     /// Most rows of a register tile.
     pub most: usize,
-    /// Whether zeros of padding may be multiplied where that is faster than leaving them out. An infinite
-    /// weight would make not-a-numbers of them.
-    pub multiplies_zeros: bool,
     /// Steps of a stretch, at least.
     pub steps: usize,
 }
@@ -108,8 +105,7 @@ impl Plan {
             }
             let part = cols.nonzero(outputs.clone(), col_tap);
             let saved = layout.steps * kernel_rows * (all.len() - part.len());
-            let leave_out = !layout.multiplies_zeros || saved > STEPS_TO_STORE * all.len();
-            match part.is_empty() || leave_out {
+            match part.is_empty() || saved > STEPS_TO_STORE * all.len() {
                 true => part.start - outputs.start..part.end - outputs.start,
                 false => all.clone(),
             }

@@ -210,6 +210,9 @@ pub(crate) const KERNEL_SIZE_PREFIX: &str = "do_conv.kernel_size.";
 pub(crate) const PAIRING_PREFIX: &str = "do_conv.pairing.";
 
 impl Pairing {
+    /// Every pairing.
+    pub const ALL: [Self; 3] = [Self::InputChannel, Self::PyTorch, Self::TensorFlow];
+
     /// The key under which a safetensors file's metadata has the [name](Self::name) of the pairing of
     /// all its layers.
     pub const METADATA_KEY: &str = "do_conv.pairing";
@@ -235,6 +238,11 @@ impl Pairing {
             Self::PyTorch => groups == 1 || outputs == 1,
             Self::TensorFlow => groups == 1 || inputs == 1,
         }
+    }
+
+    /// Whether any two pairings differ for `g` groups of `n` input and `r` output channels.
+    pub(crate) fn matters_to(extents: [usize; 3]) -> bool {
+        !Self::ALL.iter().all(|pairing| pairing.is_by_channel_of(extents))
     }
 }
 

@@ -105,7 +105,7 @@ layers to be told their pairing, --pairing input-channel, pytorch or tensorflow:
     assert_eq!(
         refusal,
         "error: Checkpoint::fold: g: expected to be told its pairing, as --pairing input-channel, \
-         pytorch or tensorflow, got 4 groups of several outputs, and in the file neither g.d_diag nor \
+         pytorch or tensorflow, got 4 groups of several inputs or outputs, and in the file neither g.d_diag nor \
          do_conv.pairing in the metadata\nhint: --pairing pytorch if the published PyTorch code \
          trained it, input-channel if do-conv's layers or adapters did\n"
     );

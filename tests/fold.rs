@@ -36,7 +36,7 @@ fn problem(groups: usize, pairing: Pairing) -> Problem {
 /// and 1×1.
 fn problems() -> Vec<Problem> {
     let mut problems = Vec::new();
-    for pairing in [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow] {
+    for pairing in Pairing::ALL {
         for groups in [1, 2, 3, 6] {
             problems.push(problem(groups, pairing));
         }

@@ -57,7 +57,7 @@ pub fn case(draw: &mut Draw) -> Case {
             PaddingMode::Circular,
         ]),
         extra: 0,
-        pairing: draw.pick(&[Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow]),
+        pairing: draw.pick(&Pairing::ALL),
         composition: draw.pick(&[Composition::Kernel, Composition::Feature, Composition::Auto]),
         bias: !draw.once_in(4),
         double: draw.once_in(3),

@@ -174,8 +174,8 @@ pub struct LayerInfo {
     /// Whether there is a bias.
     pub bias: bool,
     /// Which slice of `D` goes with which of `W`. Unknown, with PyTorch's keys, of several groups of
-    /// several outputs where [`PairingSource`] has nothing that tells it: the published code pairs
-    /// otherwise than layers of this crate's adapters with the same keys.
+    /// several inputs or outputs where [`PairingSource`] has nothing that tells it: layers of this
+    /// crate's adapters have the same keys as those of the published code, and any pairing.
     pub pairing: Option<Pairing>,
     /// What tells the pairing, if it is known.
     pub pairing_source: Option<PairingSource>,
@@ -211,8 +211,7 @@ impl LayerInfo {
 
     /// Whether pairings differ for a layer of such groups.
     pub fn pairing_matters(&self) -> bool {
-        let [groups, inputs, outputs] = self.extents();
-        groups > 1 && (inputs > 1 || outputs > 1)
+        Pairing::matters_to(self.extents())
     }
 
     /// Groups, and the input and output channels of one.
@@ -266,7 +265,7 @@ impl LayerInfo {
             let expected =
                 "to be told its pairing, as --pairing input-channel, pytorch or tensorflow";
             let got = format!(
-                "{} groups of several outputs, and in the file neither {}d_diag nor \
+                "{} groups of several inputs or outputs, and in the file neither {}d_diag nor \
                  {FILE_PAIRING} in the metadata",
                 self.groups,
                 shown(&self.keys.prefix),

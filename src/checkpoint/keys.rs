@@ -288,8 +288,7 @@ impl Checkpoint {
         let written = own.or(self.metadata.get(FILE_PAIRING).map(|text| (FILE_PAIRING, text)));
         let written = match written {
             Some((field, text)) => {
-                let pairings = [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow];
-                let pairing = pairings.into_iter().find(|pairing| pairing.name() == text);
+                let pairing = Pairing::ALL.into_iter().find(|pairing| pairing.name() == text);
                 Some(pairing.ok_or_else(|| {
                     format_error(field, "the name of a pairing in the metadata", &shown(text))
                 })?)
@@ -298,9 +297,9 @@ impl Checkpoint {
         };
         let own = options.framework.pairing();
         let source = match options.framework {
-            // Layers of ours have these keys too, and no identity.
+            // Layers of ours have these keys too, any pairing, and no identity.
             Framework::PyTorch if keys.identity.is_some() => Some(PairingSource::Identity),
-            Framework::PyTorch if !own.is_by_channel_of(extents) => None,
+            Framework::PyTorch if Pairing::matters_to(extents) => None,
             _ => Some(PairingSource::Framework),
         };
         let told = options.pairing.map(|pairing| (pairing, PairingSource::Options));

@@ -39,8 +39,8 @@
 //! any other needs [`LayerOptions::kernel_size`]. A layer that this crate wrote has both `M` and `N` and
 //! its pairing in the file's metadata, as `do_conv.kernel_size.NAME` and `do_conv.pairing.NAME`.
 //!
-//! Layers of this crate's adapters have PyTorch's keys and, by default, another pairing than the published
-//! code, which matters for several groups of several outputs. Such a layer needs something that tells it:
+//! Layers of this crate's adapters have PyTorch's keys and any pairing, by default another than the published
+//! code's, which matters for several groups of several inputs or outputs. Such a layer needs something that tells it:
 //! [`LayerOptions::pairing`], `do_conv.pairing.NAME` or, for all layers of a file, `do_conv.pairing`
 //! ([`Pairing::METADATA_KEY`](crate::Pairing::METADATA_KEY)) in the metadata, as the adapters' ways to save
 //! with metadata put it there, or the identity, which the published code stores and the adapters don't.

@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_right_kernel_passes_and_a_wrong_one_does_not() {
-        for pairing in [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow] {
+        for pairing in Pairing::ALL {
             let (composer, [d_offset, w, mut weight]) = layer(pairing);
             let probe = Probe::new(composer, pairing == Pairing::InputChannel, Some(&d_offset));
             for float in [Float::F16, Float::F32, Float::F64] {
@@ -257,7 +257,7 @@ mod tests {
                 assert!(worst.is_within_bound() && worst.bound > 0.0, "{pairing:?} {worst:?}");
                 assert!(worst.bound < 0.01, "a bound that says something: {}", worst.bound);
             }
-            for other in [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow] {
+            for other in Pairing::ALL {
                 let composer = Composer { pairing: other, ..composer };
                 let probe = Probe::new(composer, other == Pairing::InputChannel, Some(&d_offset));
                 let worst = probe.compare(Float::F32, 0, &w, None, &weight);
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn the_bound_is_that_of_its_definition_and_holds_from_both_sides() {
-        for pairing in [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow] {
+        for pairing in Pairing::ALL {
             let (composer, [d_offset, w, weight]) = layer(pairing);
             let probe = Probe::new(composer, pairing == Pairing::InputChannel, Some(&d_offset));
             for (float, size, margin) in [

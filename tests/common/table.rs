@@ -96,7 +96,6 @@ pub fn cases() -> impl Iterator<Item = (&'static str, Problem, Inputs)> {
 /// Grouped layers of every pairing by names for a file, with whole numbers for parameters, whose sums are
 /// exact in any order and any type.
 pub fn paired() -> impl Iterator<Item = (String, Problem, Inputs)> {
-    let pairings = [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow];
     let sizes = [
         // Several outputs a group, a depthwise multiplier, one output a group.
         (16, 4, [3, 3], 9),
@@ -104,7 +103,7 @@ pub fn paired() -> impl Iterator<Item = (String, Problem, Inputs)> {
         (4, 4, [2, 3], 7),
     ];
     let mut numbers = Numbers::new(31);
-    pairings.into_iter().flat_map(move |pairing| sizes.map(|size| (pairing, size))).map(
+    Pairing::ALL.into_iter().flat_map(move |pairing| sizes.map(|size| (pairing, size))).map(
         move |(pairing, (out_channels, groups, kernel_size, d_mul))| {
             let problem = Problem {
                 in_channels: 8,

@@ -14,7 +14,6 @@ const COMPOSITIONS: [Composition; 3] =
     [Composition::Kernel, Composition::Feature, Composition::Auto];
 const MODES: [PaddingMode; 4] =
     [PaddingMode::Zeros, PaddingMode::Reflect, PaddingMode::Replicate, PaddingMode::Circular];
-const PAIRINGS: [Pairing; 3] = [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow];
 
 const CASES: u32 = 5000;
 
@@ -80,7 +79,7 @@ fn config() -> impl Strategy<Value = DoConv2dConfig> {
     let d_init = prop_oneof![Just(DInit::Identity), init().prop_map(DInit::Random)];
     let settings = (
         proptest::sample::select(COMPOSITIONS.to_vec()),
-        proptest::sample::select(PAIRINGS.to_vec()),
+        proptest::sample::select(Pairing::ALL.to_vec()),
     );
     (conv_config(), d_mul, d_init, settings).prop_map(|(conv, d_mul, d_init, settings)| {
         let config = DoConv2dConfig::from(conv).d_init(d_init).composition(settings.0);

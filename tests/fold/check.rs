@@ -101,7 +101,7 @@ fn its_bound_is_that_of_its_definition_and_holds_from_both_sides() {
     for (groups, kernel_size, d_mul) in
         [(1, [1, 2], 2), (2, [3, 4], 17), (6, [1, 2], 30), (3, [5, 6], 30)]
     {
-        for pairing in [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow] {
+        for pairing in Pairing::ALL {
             let problem = Problem {
                 kernel_size,
                 d_mul,

@@ -241,6 +241,7 @@ impl Pairing {
     }
 
     /// Whether any two pairings differ for `g` groups of `n` input and `r` output channels.
+    #[cfg(feature = "checkpoint")]
     pub(crate) fn matters_to(extents: [usize; 3]) -> bool {
         !Self::ALL.iter().all(|pairing| pairing.is_by_channel_of(extents))
     }

@@ -47,6 +47,11 @@ impl Results {
         Ok(Self(all))
     }
 
+    /// The names and bits.
+    pub fn iter(&self) -> impl Iterator<Item = &(&'static str, Vec<u64>)> {
+        self.0.iter()
+    }
+
     /// That other results are the same.
     ///
     /// # Errors

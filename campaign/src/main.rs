@@ -9,6 +9,7 @@ mod bytes;
 mod case;
 mod draw;
 mod geometry;
+mod hash;
 mod layers;
 mod make;
 mod oracle;
@@ -50,6 +51,10 @@ struct Options {
     /// Instruction set: `all` runs each that this machine has, in a process of its own.
     #[arg(long, default_value = "best")]
     isa: Isa,
+    /// Instead of testing, print one hash of the bits of every result of this many layers: the same before
+    /// and after a change that changes no bit.
+    #[arg(long)]
+    hash: Option<u64>,
     /// Show each case before it runs.
     #[arg(long)]
     trace: bool,
@@ -129,6 +134,7 @@ fn child(options: &Options, isa: Isa) -> bool {
     ];
     arguments.extend(options.cases.map(|cases| format!("--cases={cases}")));
     arguments.extend(options.geometries.map(|cases| format!("--geometries={cases}")));
+    arguments.extend(options.hash.map(|layers| format!("--hash={layers}")));
     arguments.extend(options.trace.then(|| "--trace".to_owned()));
     let only = options.only.and_then(|only| only.to_possible_value());
     arguments.extend(only.map(|only| format!("--only={}", only.get_name())));
@@ -151,6 +157,9 @@ fn child(options: &Options, isa: Isa) -> bool {
 /// Runs the promises in this process.
 fn here(options: &Options) -> bool {
     runner::prepare();
+    if let Some(layers) = options.hash {
+        return hash::print(options.seed, options.from..options.from + layers);
+    }
     let names: Vec<Name> = Name::value_variants().to_vec();
     let names = options.only.map_or(names, |only| vec![only]);
     // `geometry` gets as much time as four others.

@@ -4,10 +4,9 @@ use std::borrow::Cow;
 
 use ndarray::{Array, ArrayRef, ArrayView, ArrayViewMut, Dimension, IntoDimension};
 
-use crate::Scalar;
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::element_count;
-use crate::memory::{self, NoRoom, Room};
+use crate::machine::element::Element;
+use crate::machine::memory::{self, NoRoom, Room};
 
 /// The array as one of rank `E`.
 pub(crate) fn view<'a, T, D: Dimension, E: Dimension>(
@@ -100,7 +99,7 @@ pub(crate) struct Target<'a, T, D> {
     copy: Option<Vec<T>>,
 }
 
-impl<'a, T: Scalar, D: Dimension> Target<'a, T, D> {
+impl<'a, T: Element, D: Dimension> Target<'a, T, D> {
     pub(crate) fn new(
         operation: &'static str,
         field: &'static str,
@@ -140,7 +139,7 @@ impl<'a, T: Scalar, D: Dimension> Target<'a, T, D> {
 }
 
 /// Lets `write` fill the elements of `target` and stores them, if there is room for what that needs.
-pub(crate) fn fill<T: Scalar, D: Dimension>(
+pub(crate) fn fill<T: Element, D: Dimension>(
     operation: &'static str,
     field: &'static str,
     target: ArrayViewMut<'_, T, D>,
@@ -153,7 +152,7 @@ pub(crate) fn fill<T: Scalar, D: Dimension>(
 }
 
 /// A new array of zeros, or an error where there is no room for it.
-pub(crate) fn zeros<T: Scalar, D: Dimension>(
+pub(crate) fn zeros<T: Element, D: Dimension>(
     operation: &'static str,
     field: &'static str,
     shape: impl IntoDimension<Dim = D>,
@@ -172,4 +171,25 @@ pub(crate) fn room<T>(
     count: usize,
 ) -> Result<Vec<T>> {
     memory::room(count).map_err(|none| none.refuse(operation, field))
+}
+
+/// The number of elements of an array, if even an array of `f64` of that shape can be addressed.
+pub(crate) fn element_count(
+    operation: &'static str,
+    field: &'static str,
+    shape: &[usize],
+) -> Result<usize> {
+    // Zero extents don't hide an overflow of the others: ndarray refuses those too.
+    let mut extents = shape.iter().filter(|&&extent| extent != 0);
+    let product = extents.try_fold(1usize, |product, &extent| product.checked_mul(extent));
+    match product {
+        Some(product) if product <= isize::MAX as usize / 8 => {
+            Ok(if shape.contains(&0) { 0 } else { product })
+        }
+        _ => {
+            let expected = "a number of elements that can be addressed";
+            let got = format!("{shape:?}");
+            Err(Error::new(ErrorKind::Overflow, operation, field, expected, got))
+        }
+    }
 }

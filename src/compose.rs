@@ -5,16 +5,23 @@
 //! Knows `D` and `W`, and no image. Sums run in the order of their index, so results don't depend on
 //! the number of threads.
 
-use crate::conv::for_each_chunk;
-use crate::conv::gemm::Engine;
-use crate::conv::simd::{Kernel, MOST_LANES, Simd, load_part, store_part};
-use crate::geometry::Spec;
-use crate::kernels::Factors;
-use crate::memory::{Buffers, Need, Room, Scratch, reserve};
-use crate::{Pairing, Scalar};
+use crate::config::Pairing;
+use crate::config::geometry::Spec;
+use crate::machine::Machine;
+use crate::machine::element::Element;
+use crate::machine::memory::{Buffers, Need, Room, Scratch, reserve};
+use crate::machine::simd::{MOST_LANES, Simd, WithSimd, load, load_part, store, store_part};
+use crate::machine::threads::for_each_chunk;
 
-/// Elements of a sum's row that are computed side by side; rows of `D` are filled up to a multiple.
-pub(crate) const LANES: usize = 16;
+/// `D` and `W` of a layer.
+#[derive(Debug, Clone, Copy)]
+pub struct Factors<'a, T> {
+    pub composer: &'a Composer,
+    /// `[I, MN, S]`.
+    pub d_offset: &'a [T],
+    /// `[O, n, S]`.
+    pub w: &'a [T],
+}
 
 /// Elements after its last that [`Composer::transposed`] makes room for.
 pub(crate) const BEYOND: usize = 2 * MOST_LANES;
@@ -86,7 +93,7 @@ impl Composer {
     }
 
     /// Writes `D = d_offset + E`, `[channels, MN, S]`.
-    pub fn depthwise<T: Scalar>(&self, d_offset: &[T], d: &mut [T]) {
+    pub fn depthwise<T: Element>(&self, d_offset: &[T], d: &mut [T]) {
         d.copy_from_slice(d_offset);
         self.at_identity(d).for_each(|value| *value += T::one());
     }
@@ -99,25 +106,25 @@ impl Composer {
     }
 
     /// Writes `W'`, `[O, n, MN]`, if there is room for `Dᵀ`.
-    pub fn compose<T: Scalar>(
+    pub fn compose<T: Element>(
         &self,
-        engine: &Engine<T>,
+        machine: &Machine<T>,
         d_offset: &[T],
         w: &[T],
         weight: &mut [T],
     ) -> Room<()> {
         let channel = self.taps * self.d_mul;
-        let mut transposed = engine.memory.buffer(d_offset.len() + BEYOND)?;
+        let mut transposed = machine.memory.buffer(d_offset.len() + BEYOND)?;
         let targets = transposed.chunks_exact_mut(channel);
         targets.zip(d_offset.chunks_exact(channel)).for_each(|(to, from)| self.transpose(from, to));
         transposed[d_offset.len()..].fill(T::zero());
-        self.compose_outputs(engine, &transposed, 0, w, weight);
+        self.compose_outputs(machine, &transposed, 0, w, weight);
         Ok(())
     }
 
     /// `Dᵀ`, `[I, S, MN]`, so that the taps of one `s` lie side by side, and what a register may read
     /// beyond; in the memory of `d_offset`.
-    pub fn transposed<T: Scalar>(&self, mut d_offset: Vec<T>) -> Vec<T> {
+    pub fn transposed<T: Element>(&self, mut d_offset: Vec<T>) -> Vec<T> {
         let mut channel = vec![T::zero(); self.taps * self.d_mul];
         for target in d_offset.chunks_exact_mut(self.taps * self.d_mul) {
             channel.copy_from_slice(target);
@@ -129,7 +136,7 @@ impl Composer {
     }
 
     /// Writes one channel of `Dᵀ`, `[S, MN]`, for its offset, `[MN, S]`.
-    fn transpose<T: Scalar>(&self, d_offset: &[T], target: &mut [T]) {
+    fn transpose<T: Element>(&self, d_offset: &[T], target: &mut [T]) {
         let Self { taps, d_mul, .. } = *self;
         for (tap, row) in d_offset.chunks_exact(d_mul).enumerate() {
             let column = target[tap..].iter_mut().step_by(taps);
@@ -143,9 +150,9 @@ impl Composer {
 
     /// Writes `W'` of some output channels from `first` on, `[outputs, n, MN]`, for their part of `W`
     /// and for `Dᵀ` as [`Composer::transposed`] gives it.
-    pub fn compose_outputs<T: Scalar>(
+    pub fn compose_outputs<T: Element>(
         &self,
-        engine: &Engine<T>,
+        machine: &Machine<T>,
         transposed: &[T],
         first: usize,
         w: &[T],
@@ -155,10 +162,10 @@ impl Composer {
         let block = self.group_outputs.min(8);
         let [w_len, len] = [self.d_mul, self.taps].map(|len| block * self.group_inputs * len);
         let maccs = w.len().saturating_mul(self.taps);
-        for_each_chunk(engine.threads(maccs), weight, len, |index, weight| {
+        for_each_chunk(machine.threads(maccs), weight, len, |index, weight| {
             let w = &w[index * w_len..];
             let first = first + index * block;
-            T::dispatch_to(engine.isa, Products { composer: self, first, transposed, w, weight });
+            machine.run(Products { composer: self, first, transposed, w, weight });
         });
     }
 
@@ -170,32 +177,32 @@ impl Composer {
         }
     }
 
-    /// Elements of a row of `D`, filled up.
+    /// Elements of a row of `D`, filled up to whole registers.
     fn width(&self) -> usize {
-        self.d_mul.next_multiple_of(LANES)
+        self.d_mul.next_multiple_of(MOST_LANES)
     }
 
     /// Threads that share the adjoint.
-    fn adjoint_threads<T: Scalar>(&self, engine: &Engine<T>) -> usize {
-        engine.threads(2 * self.maccs())
+    fn adjoint_threads<T: Element>(&self, machine: &Machine<T>) -> usize {
+        machine.threads(2 * self.maccs())
     }
 
     /// What [`Composer::adjoint`] works in.
-    pub fn adjoint_need<T: Scalar>(&self, engine: &Engine<T>) -> Need {
+    pub fn adjoint_need<T: Element>(&self, machine: &Machine<T>) -> Need {
         let sums = self.channels_together() * self.taps * self.width();
         let lens = [sums, sums, 4 * self.taps, 0, 0];
         let blocks = self.group_inputs.div_ceil(self.channels_together());
         let rows = self.group_outputs * size_of::<(usize, &mut [T])>();
         let tasks = self.groups * blocks * (size_of::<Adjoint<T>>() + rows);
-        let threads = self.adjoint_threads(engine);
+        let threads = self.adjoint_threads(machine);
         Need { threads, lens, tables: tasks.div_ceil(threads) }
     }
 
     /// Writes the adjoint at `dweight`, `[O, n, MN]`: `dw`, `[O, n, S]`, and `dd_offset`,
     /// `[I, MN, S]`. If no `dweight` is given, `dw` holds it, `S` being `MN`.
-    pub fn adjoint<T: Scalar>(
+    pub fn adjoint<T: Element>(
         &self,
-        engine: &Engine<T>,
+        machine: &Machine<T>,
         scratch: &Scratch<T>,
         factors: Factors<T>,
         dweight: Option<&[T]>,
@@ -225,12 +232,12 @@ impl Composer {
                 task.rows.push((output * group_inputs + input, dw));
             }
         }
-        let threads = self.adjoint_threads(engine);
+        let threads = self.adjoint_threads(machine);
         let stretch = tasks.len().div_ceil(8 * threads);
         for_each_chunk(threads, &mut tasks, stretch, |_, tasks| {
             scratch.lend(|buffers| {
                 let adjoints = Adjoints { factors, dweight, tasks, buffers };
-                T::dispatch_to(engine.isa, adjoints);
+                machine.run(adjoints);
             });
         });
     }
@@ -249,7 +256,7 @@ struct Products<'a, T> {
     weight: &'a mut [T],
 }
 
-impl<T: Scalar> Kernel<T> for Products<'_, T> {
+impl<T: Element> WithSimd<T> for Products<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -279,7 +286,7 @@ impl<T: Scalar> Kernel<T> for Products<'_, T> {
     }
 }
 
-impl<T: Scalar> Products<'_, T> {
+impl<T: Element> Products<'_, T> {
     /// Sums for `Q` output channels from `output` on.
     #[inline(always)]
     fn sums<S: Simd<T>, const Q: usize>(
@@ -321,7 +328,7 @@ impl<T: Scalar> Products<'_, T> {
             let row = &rows[s * taps..][..V * S::LANES];
             let mut vectors = [simd.zero(); V];
             for (v, vector) in vectors.iter_mut().enumerate() {
-                *vector = load_part(simd, &row[v * S::LANES..(v + 1) * S::LANES]);
+                *vector = load(simd, &row[v * S::LANES..]);
             }
             for q in 0..Q {
                 let w = simd.splat(by_output[q][s]);
@@ -336,7 +343,7 @@ impl<T: Scalar> Products<'_, T> {
             for sum in sums {
                 // All lanes, where what the last ones overwrite comes later.
                 if targets.len() >= S::LANES {
-                    store_part(simd, &mut targets[..S::LANES], sum);
+                    store(simd, targets, sum);
                     targets = &mut targets[S::LANES..];
                 } else {
                     store_part(simd, targets, sum);
@@ -365,7 +372,7 @@ struct Adjoints<'a, 'g, T> {
     buffers: &'a mut Buffers<T>,
 }
 
-impl<T: Scalar> Kernel<T> for Adjoints<'_, '_, T> {
+impl<T: Element> WithSimd<T> for Adjoints<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -416,7 +423,7 @@ struct AdjointProducts<'a, T> {
     d: &'a [T],
 }
 
-impl<T: Scalar> AdjointProducts<'_, T> {
+impl<T: Element> AdjointProducts<'_, T> {
     /// Writes `Q` output channels' part of `dw`, and adds theirs to `sums`, `[channels, MN, width]`.
     #[inline(always)]
     fn add<S: Simd<T>, const Q: usize>(
@@ -446,14 +453,14 @@ impl<T: Scalar> AdjointProducts<'_, T> {
                 let mut row_dw = [simd.zero(); Q];
                 let d = d[start..].chunks(width);
                 for (tap, (sums, d)) in sums[start..].chunks_mut(width).zip(d).enumerate() {
-                    let d = load_part(simd, &d[..S::LANES]);
-                    let mut sum = load_part(simd, &sums[..S::LANES]);
+                    let d = load(simd, d);
+                    let mut sum = load(simd, sums);
                     for q in 0..Q {
                         let gradient = simd.splat(gradients[q * taps + tap]);
                         row_dw[q] = simd.fma(gradient, d, row_dw[q]);
                         sum = simd.fma(gradient, row_w[q], sum);
                     }
-                    store_part(simd, &mut sums[..S::LANES], sum);
+                    store(simd, sums, sum);
                 }
                 for (&vector, (_, dw)) in row_dw.iter().zip(&mut *rows) {
                     store_part(simd, &mut dw[channel * d_mul + start..][..len], vector);

@@ -96,34 +96,27 @@ mod array;
 pub mod checkpoint;
 mod compose;
 mod config;
-// The convolution kernels are the one place for unsafe code.
+// Unsafe code is in the engine and in what it runs on, and nowhere else.
 #[allow(unsafe_code)]
 mod conv;
-mod cost;
+mod do_conv;
 mod error;
-mod feature;
-mod fold;
-mod geometry;
-mod init;
-mod kernels;
 mod layer;
-mod memory;
+#[allow(unsafe_code)]
+mod machine;
 pub mod operator;
-mod padding;
-mod params;
 mod scalar;
-#[cfg(feature = "serde")]
-mod serialize;
 
+pub use config::init::{DInit, Init};
+pub use config::padding::{Padding, PaddingMode};
 pub use config::{Composition, Conv2dConfig, DoConv2dConfig, Pairing};
-pub use conv::{Conv2d, Conv2dGradients, Conv2dGradientsMut};
-pub use cost::{Cost, FormCost};
 pub use error::{Error, ErrorKind, Result};
-pub use fold::{BatchNorm, FoldCheck};
-pub use init::{DInit, Init};
-pub use layer::DoConv2d;
-pub use padding::{Padding, PaddingMode};
-pub use params::{Gradients, GradientsMut, Saved};
+pub use layer::batch_norm::BatchNorm;
+pub use layer::check::FoldCheck;
+pub use layer::conv2d::{Conv2d, Conv2dGradients, Conv2dGradientsMut};
+pub use layer::cost::{Cost, FormCost};
+pub use layer::do_conv2d::DoConv2d;
+pub use layer::gradients::{Gradients, GradientsMut, Saved};
 pub use scalar::Scalar;
 
 /// The vector instructions that layers compute with: `"avx512"`, `"avx2"`, `"neon"` or `"portable"`,
@@ -137,7 +130,7 @@ pub use scalar::Scalar;
 /// println!("do-conv computes with {}", do_conv::instruction_set());
 /// ```
 pub fn instruction_set() -> &'static str {
-    conv::simd::Isa::active().name()
+    machine::isa::Isa::active().name()
 }
 
 /// The README's programs.

@@ -27,12 +27,13 @@ use ndarray::{
 };
 
 use crate::array::{Target, expect_shape, fill, ordered};
-use crate::compose::Composer;
+use crate::compose::{Composer, Factors};
+use crate::config::geometry::{Geometry, Spec};
+use crate::config::{Conv2dConfig, DoConv2dConfig};
+use crate::do_conv::{KernelSource, KernelTarget, Targets};
 use crate::error::{Error, ErrorKind, Result};
-use crate::geometry::{Geometry, Spec};
-use crate::kernels::{Factors, KernelTarget, Source, Targets};
-use crate::memory::{Memory, NoRoom};
-use crate::{Conv2dConfig, DoConv2dConfig, Scalar};
+use crate::machine::memory::{Memory, NoRoom};
+use crate::scalar::Scalar;
 
 /// The convolution of a [`Conv2d`](crate::Conv2d), by a kernel and a bias that are lent for each call.
 /// Keeps buffers from call to call; a clone starts without.
@@ -96,7 +97,7 @@ impl<T: Scalar> Convolve<T> {
         let x = ordered(OPERATION, "x", x)?;
         let weight = ordered(OPERATION, "weight", weight)?;
         let bias = bias.map(|bias| ordered(OPERATION, "bias", bias)).transpose()?;
-        let (memory, kernel) = (&self.memory, Source::Plain(&weight));
+        let (memory, kernel) = (&self.memory, KernelSource::Plain(&weight));
         fill(OPERATION, "y", y, |y| {
             T::convolve(memory, &geometry, &x, kernel, None, bias.as_deref(), y)
         })
@@ -154,7 +155,7 @@ pub(crate) fn differentiate<T: Scalar>(
         kernel: dweight.as_mut().map(|dweight| KernelTarget::Plain(dweight.elements())),
         bias: db.as_mut().map(Target::elements),
     };
-    let written = T::differentiate(memory, geometry, Source::Plain(weight), x, dy, targets);
+    let written = T::differentiate(memory, geometry, KernelSource::Plain(weight), x, dy, targets);
     written.map_err(|none| none.refuse(operation, NoRoom::BUFFERS))?;
     dx.into_iter().for_each(Target::store);
     dweight.into_iter().for_each(Target::store);

@@ -1,16 +1,10 @@
 //! The element types of the crate: `f32` and `f64`.
 
-use std::fmt::{Debug, Display};
-
-use num_traits::{Float, NumAssign};
-
-use crate::conv::simd::Element;
-use crate::kernels::Kernels;
+use crate::do_conv::Ops;
+use crate::machine::element::Element;
 
 /// An element type of layers: `f32` or `f64`. Sealed.
-pub trait Scalar:
-    Element + Kernels + Float + NumAssign + Debug + Display + Default + Send + Sync + 'static
-{
+pub trait Scalar: Element + Ops {
     /// `u`, the largest relative error of one rounding: 2⁻²⁴ for `f32`, 2⁻⁵³ for `f64`.
     const UNIT_ROUNDOFF: f64;
 

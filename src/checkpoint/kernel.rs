@@ -16,9 +16,9 @@ use super::tensor::{Contents, permuted, unreadable};
 use super::verify::{Probe, Worst};
 use super::{Checkpoint, LayerInfo, shown};
 use crate::compose::Composer;
-use crate::conv::gemm::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::Memory;
+use crate::machine::Machine;
+use crate::machine::memory::Memory;
 
 /// Elements of a kernel that are folded together: in `f64` and with what becomes of them, a part of L2.
 const PART: usize = 1 << 15;
@@ -243,8 +243,8 @@ impl Kernel<'_> {
         weight.resize((last - first) * weight_row, 0.0);
         match transposed {
             Some(transposed) => {
-                let engine = Engine::new(memory);
-                composer.compose_outputs(&engine, transposed, first - start, w, weight);
+                let machine = Machine::new(memory);
+                composer.compose_outputs(&machine, transposed, first - start, w, weight);
             }
             None => weight.copy_from_slice(w),
         }

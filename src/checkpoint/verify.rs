@@ -8,8 +8,9 @@
 use std::cmp::Ordering;
 
 use crate::compose::Composer;
-use crate::conv::simd::{Element, Kernel, MOST_LANES, Simd, load_part, store_part};
-use crate::init::Sampler;
+use crate::layer::sampler::Sampler;
+use crate::machine::element::Element;
+use crate::machine::simd::{MOST_LANES, Simd, WithSimd, load_part, store_part};
 
 use super::float::Float;
 
@@ -182,7 +183,7 @@ struct Dot<'a> {
     absolute: &'a [f64],
 }
 
-impl Kernel<f64> for Dot<'_> {
+impl WithSimd<f64> for Dot<'_> {
     type Output = [f64; 2];
 
     #[inline(always)]

@@ -4,31 +4,32 @@
 //! times zero isn't zero. So the pixels that read padding are summed again without it, in the channels
 //! that have such a weight and in no others: one channel's weights change nothing in another.
 
-use super::axis::TapAxis;
-use super::gemm::Engine;
-use super::gemm::correlate::Correlation;
-use super::gemm::kernel::Panels;
-use super::queue::{self, Queue};
-use super::shared::Shared;
-use super::simd::{Isa, Kernel, MOST_LANES, Simd, load_part, store_part};
-use crate::Scalar;
+use super::correlation::Correlation;
+use super::engine::Engine;
+use super::gemm::panels::{PackedPanels, PanelIndex, finite_rows};
+use super::strip::axis::TapAxis;
+use crate::machine::element::Element;
+use crate::machine::isa::Isa;
+use crate::machine::shared::Shared;
+use crate::machine::simd::{MOST_LANES, Simd, WithSimd, load, load_part, store_part};
+use crate::machine::threads::{Queue, share};
 
 /// The pixels near the border of `A · X + bias`, ready to be computed.
 pub struct Job<'a, T> {
     correlation: &'a Correlation,
-    kernel: Panels<'a, T>,
+    kernel: PackedPanels<'a, T>,
     x: &'a [T],
     bias: Option<&'a [T]>,
     isa: Isa,
     threads: usize,
 }
 
-impl<'a, T: Scalar> Job<'a, T> {
+impl<'a, T: Element> Job<'a, T> {
     /// None if all weights are finite, or no pixel reads zero padding.
     pub fn new(
         engine: &Engine<T>,
         correlation: &'a Correlation,
-        kernel: Panels<'a, T>,
+        kernel: PackedPanels<'a, T>,
         x: &'a [T],
         bias: Option<&'a [T]>,
     ) -> Option<Self> {
@@ -44,7 +45,7 @@ impl<'a, T: Scalar> Job<'a, T> {
     pub fn run(&self, y: &Shared<T>) {
         let Correlation { batch, groups, .. } = self.correlation;
         let tasks = batch * groups * self.kernel.count;
-        queue::share(self.threads, tasks, |queue| {
+        share(self.threads, tasks, |queue| {
             T::dispatch_to(self.isa, Worker { job: self, queue, y });
         });
     }
@@ -57,7 +58,7 @@ struct Worker<'a, T> {
     y: &'a Shared<'a, T>,
 }
 
-impl<T: Scalar> Kernel<T> for Worker<'_, T> {
+impl<T: Element> WithSimd<T> for Worker<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -68,7 +69,7 @@ impl<T: Scalar> Kernel<T> for Worker<'_, T> {
     }
 }
 
-impl<T: Scalar> Job<'_, T> {
+impl<T: Element> Job<'_, T> {
     /// One panel of a group's channels in one image.
     #[inline(always)]
     fn perform<S: Simd<T>>(&self, simd: S, task: usize, y: &Shared<T>) {
@@ -77,12 +78,7 @@ impl<T: Scalar> Job<'_, T> {
             correlation;
         let (plane, panel) = (task / kernel.count, task % kernel.count);
         let [image, group] = [plane / groups, plane % groups];
-        let panel_weights = &kernel.from(group, panel)[..kernel.panel_len];
-        // Zero, as long as each weight of the lane times zero is.
-        let mut zeros = simd.zero();
-        for weights in panel_weights.chunks_exact(S::LANES) {
-            zeros = simd.fma(load_part(simd, weights), simd.zero(), zeros);
-        }
+        let panel_weights = &kernel.from(PanelIndex { group, panel })[..kernel.panel_len];
         let lanes_of = |vector: S::Vector| {
             let mut lanes = [T::zero(); MOST_LANES];
             store_part(simd, &mut lanes[..S::LANES], vector);
@@ -90,7 +86,7 @@ impl<T: Scalar> Job<'_, T> {
         };
         let first = panel * S::LANES;
         let count = S::LANES.min(targets - first);
-        let finite = lanes_of(zeros).map(|zero| zero == T::zero());
+        let finite = finite_rows(simd, panel_weights);
         if finite[..count].iter().all(|&finite| finite) {
             return;
         }
@@ -144,7 +140,7 @@ impl<T: Scalar> Job<'_, T> {
                 let weights = &panel[tap * self.kernel.tap_len..][..self.kernel.tap_len];
                 let pixels = x[from_row * cols.input + from_col..].iter().step_by(plane);
                 for (weights, &pixel) in weights.chunks_exact(S::LANES).zip(pixels) {
-                    sums = simd.fma(load_part(simd, weights), simd.splat(pixel), sums);
+                    sums = simd.fma(load(simd, weights), simd.splat(pixel), sums);
                 }
             }
         }

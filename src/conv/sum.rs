@@ -5,7 +5,7 @@
 //! `log N`, or `√N` where a sum is an array whose copies would take room. The order follows from the
 //! lengths alone, so bits depend on nothing else.
 
-use crate::Scalar;
+use crate::machine::element::Element;
 
 /// A sum whose parts are added in pairs, and pairs of those: a part goes through `log₂` of their number
 /// of additions.
@@ -21,7 +21,7 @@ const PART: usize = 64 * LANES;
 /// Independent sums, so that additions needn't wait for each other.
 const LANES: usize = 32;
 
-impl<T: Scalar> Pairwise<T> {
+impl<T: Element> Pairwise<T> {
     /// Adds values.
     pub fn add(&mut self, values: &[T]) {
         for part in values.chunks(PART) {
@@ -47,7 +47,7 @@ impl<T: Scalar> Pairwise<T> {
 }
 
 /// Adds an array to another.
-pub fn add_to<T: Scalar>(sums: &mut [T], part: &[T]) {
+pub fn add_to<T: Element>(sums: &mut [T], part: &[T]) {
     sums.iter_mut().zip(part).for_each(|(sum, &part)| *sum += part);
 }
 
@@ -81,7 +81,7 @@ mod tests {
         sum.add(&values);
         let exact = f64::from(0.1f32) * values.len() as f64;
         // 64 additions in a lane, 32 of lanes, 14 of pairs, and as many to add up what is left.
-        let bound = (64 + 32 + 2 * 14) as f64 * f32::UNIT_ROUNDOFF * exact;
+        let bound = (64 + 32 + 2 * 14) as f64 * (f64::from(f32::EPSILON) / 2.0) * exact;
         let error = (f64::from(sum.total()) - exact).abs();
         assert!(error <= bound, "{error} > {bound}");
     }

@@ -3,23 +3,49 @@
 
 use std::ops::Range;
 
-use super::gemm::{Blocking, Engine};
-use super::simd::Isa;
-use super::{
-    InputGradient, KernelGradient, Way, Weights, forward, input_correlations, kernel_axes,
-};
-use crate::geometry::{Geometry, Spec};
-use crate::memory::{Memory, Scratch};
-use crate::{PaddingMode, Scalar};
+use super::engine::{Blocking, Engine};
+use super::input_gradient::{self, InputGradient};
+use super::weights::{Direction, Weights};
+use super::{KernelGradient, forward, kernel_axes};
+use crate::config::geometry::{Geometry, Spec};
+use crate::config::padding::PaddingMode;
+use crate::machine::Machine;
+use crate::machine::element::Element;
+use crate::machine::isa::Isa;
+use crate::machine::memory::{Memory, Scratch};
 
 const OPERATION: &str = "test";
 /// What stands around an output, and must stay.
 const CANARY: f64 = 12_345.0;
 
-fn engines() -> Vec<(Isa, Blocking)> {
-    let mut engines = Vec::new();
+/// What an engine is made of, apart from its buffers.
+#[derive(Debug, Clone, Copy)]
+struct Setup {
+    isa: Isa,
+    parallel_above: usize,
+    blocking: Blocking,
+}
+
+impl Setup {
+    /// The sizes that layers are computed with.
+    fn usual(isa: Isa) -> Self {
+        Self { isa, ..Self::of(&Engine::new(&Memory::<f32>::default())) }
+    }
+
+    fn of<T>(engine: &Engine<T>) -> Self {
+        let Engine { machine: Machine { isa, parallel_above, .. }, blocking } = *engine;
+        Self { isa, parallel_above, blocking }
+    }
+
+    fn engine<T>(self, memory: &Memory<T>) -> Engine<'_, T> {
+        let Self { isa, parallel_above, blocking } = self;
+        Engine { machine: Machine { isa, parallel_above, memory }, blocking }
+    }
+}
+
+fn setups() -> Vec<Setup> {
+    let mut setups = Vec::new();
     for isa in Isa::all_available() {
-        let parallel_above = usize::MAX;
         for [depth, pixels, panels, gradient] in
             [[1, 1, 1, 1], [2, 3, 3, 2], [3, 5, 2, 300], [20, 40, 1, 30]]
         {
@@ -30,19 +56,21 @@ fn engines() -> Vec<(Isa, Blocking)> {
                 panels,
                 gradient,
                 gradient_panels: panels,
-                parallel_above,
             };
-            engines.push((isa, blocking));
+            setups.push(Setup { isa, parallel_above: usize::MAX, blocking });
         }
-        let blocking = Blocking { parallel_above: 0, ..Blocking::default() };
-        engines.push((isa, blocking));
+        setups.push(Setup { parallel_above: 0, ..Setup::usual(isa) });
     }
-    engines
+    setups
 }
 
-fn integers<T: Scalar>(len: usize, seed: usize) -> Vec<T> {
-    let number = |index: usize| ((index + seed) * 7919 % 1013 % 7) as f64 - 3.0;
-    (0..len).map(|index| T::round_from(number(index))).collect()
+fn number<T: Element>(value: f64) -> T {
+    T::from(value).expect("a number that floats have")
+}
+
+fn integers<T: Element>(len: usize, seed: usize) -> Vec<T> {
+    let integer = |index: usize| ((index + seed) * 7919 % 1013 % 7) as f64 - 3.0;
+    (0..len).map(|index| number(integer(index))).collect()
 }
 
 /// `(input pixel, kernel element, output pixel)` of every product of the convolution.
@@ -88,9 +116,9 @@ fn products(geometry: &Geometry) -> Vec<[usize; 3]> {
 
 /// Runs `write` on the middle of a longer slice that starts as not-a-numbers, and checks that it wrote
 /// that part, all of it and nothing else.
-fn guarded<T: Scalar>(len: usize, write: impl FnOnce(&mut [T])) -> Vec<T> {
+fn guarded<T: Element>(len: usize, write: impl FnOnce(&mut [T])) -> Vec<T> {
     const MARGIN: usize = 64;
-    let canary = T::round_from(CANARY);
+    let canary = number(CANARY);
     let mut values = vec![canary; len + 2 * MARGIN];
     let middle: Range<usize> = MARGIN..MARGIN + len;
     values[middle.clone()].fill(T::nan());
@@ -102,7 +130,7 @@ fn guarded<T: Scalar>(len: usize, write: impl FnOnce(&mut [T])) -> Vec<T> {
 
 /// Buffers that a call finds: none, so that it makes each as long as it needs, or long ones that an
 /// earlier call left not-a-numbers in.
-fn memories<T: Scalar>() -> [Memory<T>; 2] {
+fn memories<T: Element>() -> [Memory<T>; 2] {
     let used = Memory::default();
     for _ in 0..6 {
         used.give(vec![T::nan(); 1 << 14]);
@@ -111,16 +139,16 @@ fn memories<T: Scalar>() -> [Memory<T>; 2] {
 }
 
 /// A result must not depend on what a layer did before.
-fn check<T: Scalar>(engine: (Isa, Blocking), geometry: &Geometry) {
-    memories().iter().for_each(|memory| check_with::<T>(engine, memory, geometry));
+fn check<T: Element>(setup: Setup, geometry: &Geometry) {
+    memories().iter().for_each(|memory| check_with::<T>(setup, memory, geometry));
 }
 
-fn check_with<T: Scalar>((isa, blocking): (Isa, Blocking), kept: &Memory<T>, geometry: &Geometry) {
+fn check_with<T: Element>(setup: Setup, kept: &Memory<T>, geometry: &Geometry) {
     // Each call has buffers of its own, where `kept` has none.
     let memories = [(); 3].map(|()| Memory::default());
     let engines = memories.each_ref().map(|fresh| {
         let memory = if kept.is_empty() { fresh } else { kept };
-        Engine { isa, blocking, memory }
+        setup.engine(memory)
     });
     let spec = &geometry.spec;
     let count = |shape: [usize; 4]| shape.iter().product::<usize>();
@@ -140,9 +168,9 @@ fn check_with<T: Scalar>((isa, blocking): (Isa, Blocking), kept: &Memory<T>, geo
         dw[at_w] += dy[at_y] * x[at_x];
     }
 
-    let what = format!("{isa:?}, {blocking:?}, {geometry:?}");
+    let what = format!("{setup:?}, {geometry:?}");
     let got = guarded(y_len, |y| {
-        let weights = Weights::new(&engines[0], spec, Way::Forward, &weight).unwrap();
+        let weights = Weights::new(&engines[0], spec, Direction::Forward, &weight).unwrap();
         forward(&engines[0], geometry, &x, &weights, Some(&bias), y).unwrap();
     });
     assert!(got == y, "y: {what}");
@@ -156,24 +184,24 @@ fn check_with<T: Scalar>((isa, blocking): (Isa, Blocking), kept: &Memory<T>, geo
     assert!(got == dw, "dw: {what}");
 }
 
-fn write_input_gradient<T: Scalar>(
+fn write_input_gradient<T: Element>(
     engine: &Engine<T>,
     geometry: &Geometry,
     weight: &[T],
     dy: &[T],
     dx: &mut [T],
 ) {
-    let weights = Weights::new(engine, &geometry.spec, Way::Transposed, weight).unwrap();
-    let correlations = input_correlations(geometry);
+    let weights = Weights::new(engine, &geometry.spec, Direction::Transposed, weight).unwrap();
+    let correlations = input_gradient::correlations(geometry);
     let gradient =
         InputGradient::new(engine, geometry, &correlations, &weights, Some(weight), dy).unwrap();
     gradient.run(&Scratch::take(engine.memory, gradient.need()).unwrap(), dx);
 }
 
 /// Most rows of a register tile, and lanes of a register.
-fn tile_size<T: Scalar>((isa, blocking): (Isa, Blocking)) -> [usize; 2] {
+fn tile_size<T: Element>(setup: Setup) -> [usize; 2] {
     let memory = &Memory::<T>::default();
-    let engine = Engine { isa, blocking, memory };
+    let engine = setup.engine(memory);
     [engine.most_rows(), engine.lanes()]
 }
 
@@ -190,28 +218,28 @@ fn spec(channels: [usize; 2], kernel_size: [usize; 2]) -> Spec {
     }
 }
 
-fn check_all(engine: (Isa, Blocking), spec: &Spec, input: [usize; 3]) {
+fn check_all(setup: Setup, spec: &Spec, input: [usize; 3]) {
     let [batch, rows, cols] = input;
     let geometry = Geometry::new(OPERATION, spec, [batch, spec.in_channels, rows, cols]).unwrap();
-    check::<f32>(engine, &geometry);
-    check::<f64>(engine, &geometry);
+    check::<f32>(setup, &geometry);
+    check::<f64>(setup, &geometry);
 }
 
 #[test]
 fn sizes_around_the_register_tile() {
-    for engine in engines() {
-        let tiles = [tile_size::<f32>(engine), tile_size::<f64>(engine)];
+    for setup in setups() {
+        let tiles = [tile_size::<f32>(setup), tile_size::<f64>(setup)];
         for [rows, lanes] in tiles {
             // Output channels around a panel, in each of its two operands; lines that are read together
             // and on their own.
             for outputs in [1, lanes - 1, lanes, lanes + 1, 4 * lanes + 1] {
-                check_all(engine, &spec([2, outputs], [3, 3]), [2, 3, 5]);
-                check_all(engine, &spec([outputs, 5], [3, 3]), [1, 2, rows]);
+                check_all(setup, &spec([2, outputs], [3, 3]), [2, 3, 5]);
+                check_all(setup, &spec([outputs, 5], [3, 3]), [1, 2, rows]);
             }
             // One line of pixels around a tile and a vector.
             for cols in [1, rows - 1, rows, rows + 1, lanes, lanes + 1, 2 * lanes + 1] {
-                check_all(engine, &spec([2, 5], [3, 3]), [1, 1, cols]);
-                check_all(engine, &spec([1, 2], [2, 2]), [3, 2, cols]);
+                check_all(setup, &spec([2, 5], [3, 3]), [1, 1, cols]);
+                check_all(setup, &spec([1, 2], [2, 2]), [3, 2, cols]);
             }
         }
     }
@@ -219,7 +247,7 @@ fn sizes_around_the_register_tile() {
 
 #[test]
 fn every_kind_of_layer() {
-    for engine in engines() {
+    for setup in setups() {
         let base = spec([6, 4], [3, 3]);
         let specs = [
             base,
@@ -242,7 +270,7 @@ fn every_kind_of_layer() {
         ];
         for spec in specs {
             for input in [[1, 5, 7], [3, 8, 6], [2, 7, 40]] {
-                check_all(engine, &spec, input);
+                check_all(setup, &spec, input);
             }
         }
     }
@@ -250,7 +278,7 @@ fn every_kind_of_layer() {
 
 #[test]
 fn lines_that_read_nothing_but_padding() {
-    for engine in engines() {
+    for setup in setups() {
         let base = spec([3, 8], [3, 3]);
         let specs = [
             (Spec { stride: [3, 3], padding: [[52, 52], [0, 0]], ..base }, [1, 32, 32]),
@@ -282,7 +310,7 @@ fn lines_that_read_nothing_but_padding() {
             ),
         ];
         for (spec, input) in specs {
-            check_all(engine, &spec, input);
+            check_all(setup, &spec, input);
         }
     }
 }
@@ -290,21 +318,21 @@ fn lines_that_read_nothing_but_padding() {
 #[test]
 fn images_of_more_blocks_than_a_thread_keeps_strips_of() {
     for isa in Isa::all_available() {
-        let engine = (isa, Blocking::default());
+        let setup = Setup::usual(isa);
         let depthwise = Spec { groups: 2, ..spec([2, 2], [3, 1]) };
-        check_all(engine, &depthwise, [2, 2500, 60]);
+        check_all(setup, &depthwise, [2, 2500, 60]);
         // Tables of 3 · 16 bytes a line are all that a strip has.
-        check_all(engine, &Spec { padding: [[1, 1], [0, 0]], ..depthwise }, [1, 150_000, 1]);
+        check_all(setup, &Spec { padding: [[1, 1], [0, 0]], ..depthwise }, [1, 150_000, 1]);
     }
 }
 
 #[test]
 fn sums_longer_than_a_block() {
     for isa in Isa::all_available() {
-        let engine = (isa, Blocking::default());
-        check_all(engine, &spec([61, 15], [3, 3]), [2, 6, 9]);
+        let setup = Setup::usual(isa);
+        check_all(setup, &spec([61, 15], [3, 3]), [2, 6, 9]);
         check_all(
-            engine,
+            setup,
             &Spec { groups: 61, out_channels: 61, ..spec([61, 61], [3, 3]) },
             [2, 20, 19],
         );
@@ -313,9 +341,9 @@ fn sums_longer_than_a_block() {
 
 #[test]
 fn infinite_weights_leave_zeros_of_padding_out() {
-    fn check<T: Scalar>((isa, blocking): (Isa, Blocking), spec: &Spec, input: [usize; 3]) {
+    fn check<T: Element>(setup: Setup, spec: &Spec, input: [usize; 3]) {
         let memory = &Memory::default();
-        let engine = Engine { isa, blocking, memory };
+        let engine = setup.engine(memory);
         let [batch, rows, cols] = input;
         let geometry = Geometry::new(OPERATION, spec, [batch, spec.in_channels, rows, cols]);
         let geometry = geometry.unwrap();
@@ -332,9 +360,9 @@ fn infinite_weights_leave_zeros_of_padding_out() {
             y[at_y] += weight[at_w];
             dx[at_x] += weight[at_w];
         }
-        let what = format!("{isa:?}, {blocking:?}, {geometry:?}");
+        let what = format!("{setup:?}, {geometry:?}");
         let got = guarded(y.len(), |y| {
-            let weights = Weights::new(&engine, spec, Way::Forward, &weight).unwrap();
+            let weights = Weights::new(&engine, spec, Direction::Forward, &weight).unwrap();
             forward(&engine, &geometry, &x, &weights, None, y).unwrap();
         });
         assert!(got == y, "y: {what}");
@@ -342,13 +370,13 @@ fn infinite_weights_leave_zeros_of_padding_out() {
             guarded(dx.len(), |dx| write_input_gradient(&engine, &geometry, &weight, &dy, dx));
         assert!(got == dx, "dx: {what}");
     }
-    for engine in engines() {
+    for setup in setups() {
         for channels in [[1, 1], [3, 2], [2, 5], [20, 33]] {
             let spec = Spec { padding: [[2, 1], [2, 3]], ..spec(channels, [3, 3]) };
             for spec in [spec, Spec { stride: [2, 1], ..spec }, Spec { dilation: [1, 2], ..spec }] {
                 for input in [[2, 4, 4], [3, 2, 1], [1, 3, 30]] {
-                    check::<f32>(engine, &spec, input);
-                    check::<f64>(engine, &spec, input);
+                    check::<f32>(setup, &spec, input);
+                    check::<f64>(setup, &spec, input);
                 }
             }
         }
@@ -357,23 +385,23 @@ fn infinite_weights_leave_zeros_of_padding_out() {
 
 #[test]
 fn a_channel_of_infinite_weights_changes_no_bit_of_another() {
-    fn check<T: Scalar>((isa, blocking): (Isa, Blocking), spec: &Spec, input: [usize; 3]) {
+    fn check<T: Element>(setup: Setup, spec: &Spec, input: [usize; 3]) {
         let memory = &Memory::default();
-        let engine = Engine { isa, blocking, memory };
+        let engine = setup.engine(memory);
         let [batch, rows, cols] = input;
         let geometry = Geometry::new(OPERATION, spec, [batch, spec.in_channels, rows, cols]);
         let geometry = geometry.unwrap();
         let count = |shape: [usize; 4]| shape.iter().product::<usize>();
         // Sums of these differ by the order they are taken in.
         let reals = |len, seed| {
-            integers::<T>(len, seed).into_iter().map(|value| value / T::round_from(7.0)).collect()
+            integers::<T>(len, seed).into_iter().map(|value| value / number(7.0)).collect()
         };
         let x: Vec<T> = reals(count(geometry.input_shape()), 1);
         let dy: Vec<T> = reals(count(geometry.output_shape()), 2);
         let weight: Vec<T> = reals(count(spec.weight_shape()), 3);
         let mut changed = weight.clone();
         changed[0] = T::infinity();
-        let what = format!("{isa:?}, {blocking:?}, {geometry:?}");
+        let what = format!("{setup:?}, {geometry:?}");
         let same = |all: [Vec<T>; 2], channels: usize, pixels: usize| {
             let [before, after] = all.map(|all| {
                 let others = all.chunks(pixels).enumerate();
@@ -384,7 +412,7 @@ fn a_channel_of_infinite_weights_changes_no_bit_of_another() {
         };
         let y = [&weight, &changed].map(|weight| {
             let mut y = vec![T::zero(); dy.len()];
-            let weights = Weights::new(&engine, spec, Way::Forward, weight).unwrap();
+            let weights = Weights::new(&engine, spec, Direction::Forward, weight).unwrap();
             forward(&engine, &geometry, &x, &weights, None, &mut y).unwrap();
             y
         });
@@ -396,13 +424,13 @@ fn a_channel_of_infinite_weights_changes_no_bit_of_another() {
         });
         same(dx, spec.in_channels, geometry.input_pixels());
     }
-    for engine in engines() {
+    for setup in setups() {
         for channels in [[2, 2], [2, 5], [20, 33]] {
             let spec = Spec { padding: [[2, 1], [2, 3]], ..spec(channels, [3, 3]) };
             for spec in [spec, Spec { stride: [2, 1], ..spec }, Spec { dilation: [1, 2], ..spec }] {
                 for input in [[2, 4, 4], [3, 2, 1], [1, 3, 30]] {
-                    check::<f32>(engine, &spec, input);
-                    check::<f64>(engine, &spec, input);
+                    check::<f32>(setup, &spec, input);
+                    check::<f64>(setup, &spec, input);
                 }
             }
         }
@@ -411,10 +439,10 @@ fn a_channel_of_infinite_weights_changes_no_bit_of_another() {
 
 #[test]
 fn nothing_in_nothing_out() {
-    let engine = (Isa::active(), Blocking::default());
+    let setup = Setup::usual(Isa::active());
     for groups in [1, 2] {
         let spec = Spec { groups, ..spec([2, 2], [3, 3]) };
-        check_all(engine, &spec, [0, 4, 4]);
-        check_all(engine, &Spec { padding: [[2, 1], [1, 1]], ..spec }, [2, 0, 4]);
+        check_all(setup, &spec, [0, 4, 4]);
+        check_all(setup, &Spec { padding: [[2, 1], [1, 1]], ..spec }, [2, 0, 4]);
     }
 }

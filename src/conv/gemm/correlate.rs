@@ -2,73 +2,23 @@
 
 use std::ops::Range;
 
-use super::kernel::Panels;
+use super::panels::{PackedPanels, PanelIndex};
 use super::plan::{Layout, Piece, Plan};
-use super::source::{Block, Blocks, KEPT_TABLES, Source, regions};
-use super::strip::Strip;
-use super::tile::{Ahead, Operands, Sums};
-use super::{Engine, cut_at};
-use crate::Scalar;
-use crate::conv::axis::{TapAxis, runs};
-use crate::conv::queue::{self, Queue};
-use crate::conv::shared::Shared;
-use crate::conv::simd::{Isa, Kernel, MOST_LANES, MOST_VECTORS, Simd, load_part, transpose};
-use crate::memory::{Buffers, Need, Scratch, reserve};
-
-/// A grouped cross-correlation. It is a convolution's forward pass, or one phase of its input's
-/// gradient.
-pub struct Correlation {
-    pub batch: usize,
-    pub groups: usize,
-    /// Channels of one group of the source and of the target.
-    pub group_channels: [usize; 2],
-    /// How the source is read.
-    pub rows: TapAxis,
-    pub cols: TapAxis,
-    /// By row, then by column of the axes, the tap of the kernel.
-    pub taps: Vec<usize>,
-    pub target: Target,
-}
-
-impl Correlation {
-    /// The same, with each image as one long row if every pixel of the target is made of the one pixel
-    /// of the source in its place.
-    pub fn flattened(self) -> Self {
-        let Self { rows, cols, target, .. } = &self;
-        let in_place =
-            |axis: &TapAxis| axis.step == 1 && axis.offsets == [0] && axis.input == axis.output;
-        let same = in_place(rows)
-            && in_place(cols)
-            && target.plane == [rows.output, cols.output]
-            && target.step == [1, 1];
-        let pixels = rows.output * cols.output;
-        let axis = |pixels| TapAxis { input: pixels, output: pixels, ..rows.clone() };
-        if !same {
-            return self;
-        }
-        let target = Target { plane: [1, pixels], origin: [0, 0], step: [1, 1] };
-        Self { rows: axis(1), cols: axis(pixels), target, ..self }
-    }
-
-    /// Multiply-accumulates, those with padding included; saturates.
-    pub fn maccs(&self) -> usize {
-        let Self { batch, groups, group_channels: [sources, targets], rows, cols, taps, .. } = self;
-        [groups, sources, targets, &rows.output, &cols.output, &taps.len()]
-            .into_iter()
-            .fold(*batch, |product, &factor| product.saturating_mul(factor))
-    }
-}
-
-/// Where output pixel `(row, col)` is written in each plane of the target:
-/// at `origin + step · (row, col)`.
-pub struct Target {
-    pub plane: [usize; 2],
-    pub origin: [usize; 2],
-    pub step: [usize; 2],
-}
+use crate::conv::correlation::Correlation;
+use crate::conv::engine::Engine;
+use crate::conv::strip::Strip;
+use crate::conv::strip::axis::runs;
+use crate::conv::strip::source::{Block, Blocks, KEPT_TABLES, Source, regions};
+use crate::machine::element::Element;
+use crate::machine::isa::Isa;
+use crate::machine::memory::{Buffers, Need, Scratch, reserve};
+use crate::machine::shared::Shared;
+use crate::machine::simd::tile::{Ahead, Operands, Sums};
+use crate::machine::simd::{MOST_LANES, MOST_VECTORS, Simd, WithSimd, load_part, transpose};
+use crate::machine::threads::{Queue, cut_at, share};
 
 /// Where a strip's channels come from.
-pub trait Channels<T: Scalar>: Sync {
+pub trait Channels<T: Element>: Sync {
     /// Writes channels of the strip of `block`, counted through all groups, into the start of
     /// `target`, by way of `spare`.
     fn fill<S: Simd<T>>(
@@ -99,7 +49,7 @@ pub struct Images<'a, T> {
     pub plane: usize,
 }
 
-impl<T: Scalar> Channels<T> for Images<'_, T> {
+impl<T: Element> Channels<T> for Images<'_, T> {
     #[inline(always)]
     fn fill<S: Simd<T>>(
         &self,
@@ -139,7 +89,7 @@ pub struct Job<'a, T, X> {
     blocks: Blocks,
     /// Parts of the panels of output channels.
     parts: usize,
-    kernel: Panels<'a, T>,
+    kernel: PackedPanels<'a, T>,
     bias: Option<&'a [T]>,
     x: X,
     isa: Isa,
@@ -147,13 +97,13 @@ pub struct Job<'a, T, X> {
     need: Need,
 }
 
-impl<'a, T: Scalar, X: Channels<T>> Job<'a, T, X> {
+impl<'a, T: Element, X: Channels<T>> Job<'a, T, X> {
     /// Of a few source channels, which `depths` divides, at a time.
     pub fn new(
         engine: &Engine<T>,
         correlation: &'a Correlation,
         depths: Vec<Range<usize>>,
-        kernel: Panels<'a, T>,
+        kernel: PackedPanels<'a, T>,
         x: X,
         bias: Option<&'a [T]>,
     ) -> Self {
@@ -193,7 +143,7 @@ impl<'a, T: Scalar, X: Channels<T>> Job<'a, T, X> {
     /// Writes the product to `y`.
     pub fn run(&self, scratch: &Scratch<T>, y: &Shared<T>) {
         let pieces = self.correlation.groups * self.blocks.len() * self.parts;
-        queue::share(self.threads, pieces, |queue| {
+        share(self.threads, pieces, |queue| {
             scratch.lend(|buffers| {
                 T::dispatch_to(self.isa, Worker { job: self, queue, buffers, y });
             });
@@ -225,7 +175,7 @@ struct Work<'a, T, M, E> {
     y: &'a Shared<'a, T>,
 }
 
-impl<T: Scalar, X: Channels<T>> Kernel<T> for Worker<'_, T, X> {
+impl<T: Element, X: Channels<T>> WithSimd<T> for Worker<'_, T, X> {
     type Output = ();
 
     #[inline(always)]
@@ -241,7 +191,7 @@ impl<T: Scalar, X: Channels<T>> Kernel<T> for Worker<'_, T, X> {
     }
 }
 
-impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
+impl<T: Element, X: Channels<T>> Job<'_, T, X> {
     /// By group, by block, by part of the panels.
     fn task(&self, index: usize) -> Task {
         let (block, part) = (index / self.parts, index % self.parts);
@@ -281,7 +231,7 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
         let vectors = S::tile_vectors(most);
         let pixels = block.pixels();
         reserve(sums, sums_len(panels.len() * pixels, vectors, S::LANES));
-        let Panels { panel_len, tap_len, .. } = self.kernel;
+        let PackedPanels { panel_len, tap_len, .. } = self.kernel;
         assert!(tap_len == sources * S::LANES);
 
         let channels = |group: usize, depth: &Range<usize>| {
@@ -302,7 +252,8 @@ impl<T: Scalar, X: Channels<T>> Job<'_, T, X> {
             let (first, last) = (depth.start == 0, depth.end == sources);
             for start in panels.clone().step_by(vectors) {
                 let vectors = vectors.min(panels.end - start);
-                let b = &self.kernel.from(*group, start)[depth.start * S::LANES..];
+                let b = &self.kernel.from(PanelIndex { group: *group, panel: start })
+                    [depth.start * S::LANES..];
                 assert!(b.len() + depth.start * S::LANES >= vectors * panel_len);
                 for piece in pieces {
                     let before = (start - panels.start) * pixels + vectors * piece.before;

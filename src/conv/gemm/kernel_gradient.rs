@@ -9,18 +9,19 @@
 
 use std::ops::Range;
 
-use super::source::{Block, Blocks, Source};
-use super::strip::Strip;
-use super::tile::{Ahead, Operands, Sums};
-use super::{Engine, cut};
-use crate::Scalar;
-use crate::conv::axis::{TapAxis, runs};
-use crate::conv::queue::{self, Queue};
-use crate::conv::shared::Shared;
-use crate::conv::simd::{Isa, Kernel, MOST_LANES, Simd, transpose};
+use crate::config::geometry::Geometry;
+use crate::conv::engine::Engine;
+use crate::conv::strip::Strip;
+use crate::conv::strip::axis::{TapAxis, runs};
+use crate::conv::strip::source::{Block, Blocks, Source};
 use crate::conv::sum::{add_to, blocks_together};
-use crate::geometry::Geometry;
-use crate::memory::{Buffers, Need, Room, Scratch, reserve, room};
+use crate::machine::element::Element;
+use crate::machine::isa::Isa;
+use crate::machine::memory::{Buffers, Need, Room, Scratch, reserve, room};
+use crate::machine::shared::Shared;
+use crate::machine::simd::tile::{Ahead, Operands, Sums};
+use crate::machine::simd::{MOST_LANES, Simd, WithSimd, transpose};
+use crate::machine::threads::{Queue, cut, share};
 
 /// One piece of work: it owns some input channels `i` of some panels of output channels of a group.
 struct Task {
@@ -44,7 +45,7 @@ pub struct Job<'a, T> {
     need: Need,
 }
 
-impl<'a, T: Scalar> Job<'a, T> {
+impl<'a, T: Element> Job<'a, T> {
     pub fn new(
         engine: &Engine<T>,
         geometry: &'a Geometry,
@@ -102,7 +103,7 @@ impl<'a, T: Scalar> Job<'a, T> {
     /// Writes the gradient to `dw`.
     pub fn run(&self, scratch: &Scratch<T>, dw: &mut [T]) {
         let dw = Shared::new(dw);
-        queue::share(self.threads, self.tasks.len(), |queue| {
+        share(self.threads, self.tasks.len(), |queue| {
             scratch.lend(|buffers| {
                 T::dispatch_to(self.isa, Worker { job: self, queue, buffers, dw: &dw });
             });
@@ -111,7 +112,7 @@ impl<'a, T: Scalar> Job<'a, T> {
 }
 
 /// Most input channels and panels of output channels of a task, so that its sums stay in L2.
-fn most_channels<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, lanes: usize) -> [usize; 2] {
+fn most_channels<T: Element>(engine: &Engine<T>, geometry: &Geometry, lanes: usize) -> [usize; 2] {
     let (blocking, spec) = (&engine.blocking, &geometry.spec);
     let fitting = (blocking.gradient / (spec.taps() * lanes)).max(1);
     let panels = spec.group_outputs().div_ceil(lanes).min(blocking.gradient_panels).min(fitting);
@@ -120,7 +121,7 @@ fn most_channels<T: Scalar>(engine: &Engine<T>, geometry: &Geometry, lanes: usiz
 }
 
 /// Cuts the channels, so that there is work for every thread.
-fn tasks<T: Scalar>(
+fn tasks<T: Element>(
     engine: &Engine<T>,
     geometry: &Geometry,
     [rows, lanes]: [usize; 2],
@@ -175,7 +176,7 @@ struct Work<'a, T> {
     stretches: Vec<[usize; 2]>,
 }
 
-impl<T: Scalar> Kernel<T> for Worker<'_, T> {
+impl<T: Element> WithSimd<T> for Worker<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -188,7 +189,7 @@ impl<T: Scalar> Kernel<T> for Worker<'_, T> {
     }
 }
 
-impl<T: Scalar> Job<'_, T> {
+impl<T: Element> Job<'_, T> {
     #[inline(always)]
     fn perform<S: Simd<T>>(&self, simd: S, task: &Task, work: &mut Work<T>, dw: &Shared<T>) {
         let (inputs, width) = (task.inputs.len(), task.panels.len() * S::LANES);
@@ -420,7 +421,7 @@ impl<T: Scalar> Job<'_, T> {
 /// Writes rows of pixels side by side: `target[position · panel_rows + channel]` is the first of what
 /// `source` gives for the channel and the position.
 #[inline(always)]
-fn pack_x<'a, T: Scalar, S: Simd<T>>(
+fn pack_x<'a, T: Element, S: Simd<T>>(
     simd: S,
     channels: usize,
     positions: usize,

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::cut;
-use super::source::{Block, Source};
-use super::strip::Strip;
+use crate::conv::strip::Strip;
+use crate::conv::strip::source::{Block, Source};
+use crate::machine::threads::cut;
 
 /// Some pixels of one line of a block, no more than a register tile has rows.
 pub struct Piece {

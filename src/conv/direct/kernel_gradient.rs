@@ -1,0 +1,293 @@
+//! The gradient of kernels with few output channels a group: `dW[o, k] = Σ_p dy[o, p] · X[k, p]`, where
+//! a register holds pixels of a line, and sums of a few rows `k` stay in registers for all pixels of a
+//! block.
+
+use super::blocks;
+use super::recent::Recent;
+use crate::config::geometry::Geometry;
+use crate::conv::engine::Engine;
+use crate::conv::strip::Strip;
+use crate::conv::strip::axis::TapAxis;
+use crate::conv::strip::source::{Block, Blocks, Source};
+use crate::conv::sum::{add_to, blocks_together};
+use crate::machine::element::Element;
+use crate::machine::isa::Isa;
+use crate::machine::memory::{Buffers, Need, Scratch, reserve};
+use crate::machine::simd::{Simd, WithSimd, load, load_part, store};
+use crate::machine::threads::for_each_chunk;
+
+/// Pixels of a block, whose products a lane sums one after the other.
+const PIXELS: usize = 1 << 12;
+
+/// The gradient of the kernel, `[O, n, M, N]`, ready to be computed.
+pub struct Job<'a, T> {
+    geometry: &'a Geometry,
+    source: Source<'a>,
+    /// Of one image.
+    blocks: Blocks,
+    x: &'a [T],
+    dy: &'a [T],
+    isa: Isa,
+    lanes: usize,
+    threads: usize,
+}
+
+/// Rows of the column matrix that are summed at a time, by output channels of a group.
+const ROWS_TOGETHER: [usize; 5] = [0, 9, 6, 4, 3];
+
+impl<'a, T: Element> Job<'a, T> {
+    pub fn new(
+        engine: &Engine<T>,
+        geometry: &'a Geometry,
+        [rows, cols]: &'a [TapAxis; 2],
+        x: &'a [T],
+        dy: &'a [T],
+    ) -> Self {
+        let source = Source {
+            rows,
+            cols,
+            channels: geometry.spec.in_channels,
+            padded: true,
+            crossing: false,
+            tile_rows: None,
+        };
+        let blocks = blocks(&source, geometry.spec.group_inputs(), PIXELS);
+        let threads = engine.threads(geometry.maccs());
+        Self { geometry, source, blocks, x, dy, isa: engine.isa, lanes: engine.lanes(), threads }
+    }
+
+    /// Elements of a vector of partial sums for each row of the column matrix and each channel.
+    fn sums_len(&self) -> usize {
+        let (inputs, outputs) =
+            (self.geometry.spec.group_inputs(), self.geometry.spec.group_outputs());
+        (inputs * self.source.taps()).next_multiple_of(ROWS_TOGETHER[outputs])
+            * outputs
+            * self.lanes
+    }
+
+    /// What [`Job::run`] works in.
+    pub fn need(&self) -> Need {
+        let strip = self.source.most_elements(&self.blocks, self.geometry.spec.group_inputs());
+        let sums = self.sums_len();
+        let tables = self.source.most_tables(&self.blocks);
+        Need { threads: self.threads, lens: [strip, sums, sums, 0, 0], tables }
+    }
+
+    /// Writes the gradient to `dw`.
+    pub fn run(&self, scratch: &Scratch<T>, dw: &mut [T]) {
+        let spec = &self.geometry.spec;
+        // A few groups at a time.
+        let groups = spec.groups.div_ceil(8 * self.threads);
+        let group_len = dw.len() / spec.groups;
+        for_each_chunk(self.threads, dw, groups * group_len, |index, dw| {
+            let (job, isa, first) = (self, self.isa, index * groups);
+            scratch.lend(|buffers| match spec.group_outputs() {
+                1 => T::dispatch_to(
+                    isa,
+                    Groups::<T, 1, { ROWS_TOGETHER[1] }> { job, first, dw, buffers },
+                ),
+                2 => T::dispatch_to(
+                    isa,
+                    Groups::<T, 2, { ROWS_TOGETHER[2] }> { job, first, dw, buffers },
+                ),
+                3 => T::dispatch_to(
+                    isa,
+                    Groups::<T, 3, { ROWS_TOGETHER[3] }> { job, first, dw, buffers },
+                ),
+                _ => T::dispatch_to(
+                    isa,
+                    Groups::<T, 4, { ROWS_TOGETHER[4] }> { job, first, dw, buffers },
+                ),
+            });
+        });
+    }
+}
+
+/// The gradient of some groups, for `X` rows of the column matrix and `R` channels at a time.
+struct Groups<'a, T, const R: usize, const X: usize> {
+    job: &'a Job<'a, T>,
+    first: usize,
+    /// `[groups, r, K]`.
+    dw: &'a mut [T],
+    buffers: &'a mut Buffers<T>,
+}
+
+impl<T: Element, const R: usize, const X: usize> WithSimd<T> for Groups<'_, T, R, X> {
+    type Output = ();
+
+    /// Sums over all images.
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, simd: S) {
+        let Self { job, first, dw, buffers: [data, sums, part, ..] } = self;
+        let spec = &job.geometry.spec;
+        let mut strips = Recent::default();
+        let (inputs, taps) = (spec.group_inputs(), spec.taps());
+        let depth = inputs * taps;
+        assert!(spec.group_outputs() == R);
+        let (plane, pixels) = (job.geometry.input_pixels(), job.geometry.output_pixels());
+        // By row k, then by channel, a vector of partial sums: of all blocks, and of some, which are
+        // added to them.
+        let len = depth.next_multiple_of(X) * R * S::LANES;
+        reserve(sums, len);
+        reserve(part, len);
+        let (sums, part) = (&mut sums[..len], &mut part[..len]);
+        let together = blocks_together(job.geometry.batch * job.blocks.len());
+        for (group, dw) in (first..).zip(dw.chunks_exact_mut(R * depth)) {
+            sums.fill(T::zero());
+            part.fill(T::zero());
+            for image in 0..job.geometry.batch {
+                let x = &job.x[image * spec.in_channels * plane..];
+                let dy = &job.dy[(image * spec.groups + group) * R * pixels..][..R * pixels];
+                for index in 0..job.blocks.len() {
+                    let block_of_batch = image * job.blocks.len() + index;
+                    if block_of_batch > 0 && block_of_batch.is_multiple_of(together) {
+                        add_to(sums, part);
+                        part.fill(T::zero());
+                    }
+                    let (block, strip) = strips.get(simd, &job.source, &job.blocks, index);
+                    strip.fill(simd, x, plane, group * inputs..(group + 1) * inputs, data);
+                    let products = Products::<T, S, R> { job, block, strip, data, dy };
+                    match (job.source.rows.consecutive() && R == 1, job.source.rows.offsets.len()) {
+                        (true, 3) => {
+                            products.add_shared::<3>(simd, part);
+                            continue;
+                        }
+                        (true, 5) => {
+                            products.add_shared::<5>(simd, part);
+                            continue;
+                        }
+                        _ => {}
+                    }
+                    for (index, part) in part.chunks_exact_mut(X * R * S::LANES).enumerate() {
+                        products.add::<X>(simd, index * X, part);
+                    }
+                }
+            }
+            add_to(sums, part);
+            for (index, sums) in sums.chunks_exact(S::LANES).take(depth * R).enumerate() {
+                let (k, channel) = (index / R, index % R);
+                dw[channel * depth + k] = sums.iter().fold(T::zero(), |total, &sum| total + sum);
+            }
+        }
+    }
+}
+
+/// The products of one block of a group of an image.
+struct Products<'a, T: Copy, S: Simd<T>, const R: usize> {
+    job: &'a Job<'a, T>,
+    block: &'a Block,
+    strip: &'a Strip<S::Mask, S::EvenMask>,
+    data: &'a [T],
+    dy: &'a [T],
+}
+
+impl<T: Element, S: Simd<T>, const R: usize> Products<'_, T, S, R> {
+    /// Adds those of one output channel and `ROWS` consecutive rows of the kernel to `sums`, one kernel
+    /// column after the other: a row is loaded once for all lines that read it.
+    #[inline(always)]
+    fn add_shared<const ROWS: usize>(&self, simd: S, sums: &mut [T]) {
+        let Self { job, block, strip, data, dy } = self;
+        let output_cols = job.geometry.cols.output;
+        let tap_starts = strip.tap_starts();
+        let cols = tap_starts.len();
+        for input in 0..job.geometry.spec.group_inputs() {
+            let data = &data[input * strip.channel_len..];
+            let sums = &mut sums[input * ROWS * cols * S::LANES..];
+            for (tap, &start) in tap_starts.iter().enumerate() {
+                let mut acc = [simd.zero(); ROWS];
+                let mut line = 0;
+                while line < block.lines.len() {
+                    let first = &data[strip.row_start(line, 0) + start..];
+                    let dy = &dy[(block.lines.start + line) * output_cols + block.cols.start..];
+                    if block.lines.len() - line >= 4 {
+                        self.add_lines::<ROWS, 4>(simd, first, dy, &mut acc);
+                        line += 4;
+                    } else {
+                        self.add_lines::<ROWS, 1>(simd, first, dy, &mut acc);
+                        line += 1;
+                    }
+                }
+                for (row, &acc) in acc.iter().enumerate() {
+                    let sums = &mut sums[(row * cols + tap) * S::LANES..][..S::LANES];
+                    store(simd, sums, simd.add(load(simd, sums), acc));
+                }
+            }
+        }
+    }
+
+    /// Adds `Q` lines to the sums of a kernel column, where the first reads the strip from `x` on.
+    #[inline(always)]
+    fn add_lines<const ROWS: usize, const Q: usize>(
+        &self,
+        simd: S,
+        x: &[T],
+        dy: &[T],
+        acc: &mut [S::Vector; ROWS],
+    ) {
+        let (len, step) = (self.block.cols.len(), self.job.geometry.cols.output);
+        let row_len = self.strip.row_len();
+        let mut sums = *acc;
+        for col in (0..len).step_by(S::LANES) {
+            let lanes = S::LANES.min(len - col);
+            let mask = simd.mask(0..lanes);
+            let mut gradients = [simd.zero(); Q];
+            for (q, gradients) in gradients.iter_mut().enumerate() {
+                *gradients = load_part(simd, &dy[q * step + col..][..lanes]);
+            }
+            for row in 0..Q + ROWS - 1 {
+                let pixels = x[row * row_len + col..][..lanes].as_ptr();
+                // SAFETY: the mask's lanes are in `pixels`.
+                let pixels = unsafe { simd.load_masked(pixels, mask) };
+                for (q, &gradients) in gradients.iter().enumerate() {
+                    if q <= row && row - q < ROWS {
+                        sums[row - q] = simd.fma(gradients, pixels, sums[row - q]);
+                    }
+                }
+            }
+        }
+        *acc = sums;
+    }
+
+    /// Adds those of `X` rows `k` from `first` on to `sums`.
+    #[inline(always)]
+    fn add<const X: usize>(&self, simd: S, first: usize, sums: &mut [T]) {
+        let Self { job, block, strip, data, dy } = self;
+        let (cols, pixels) = (job.geometry.cols.output, job.geometry.output_pixels());
+        let tap_starts = strip.tap_starts();
+        let (kernel_cols, taps) = (tap_starts.len(), job.source.taps());
+        let depth = job.geometry.spec.group_inputs() * taps;
+        let mut acc = [[simd.zero(); R]; X];
+        // The input channel, kernel row and kernel column of each; past the last, again the last.
+        let mut steps = [[0; 3]; X];
+        for (x, step) in steps.iter_mut().enumerate() {
+            let k = (first + x).min(depth - 1);
+            *step = [k / taps, k % taps / kernel_cols, k % kernel_cols];
+        }
+        for line in 0..block.lines.len() {
+            let mut sources = [data.as_ptr(); X];
+            for (source, &[input, row_tap, col_tap]) in sources.iter_mut().zip(&steps) {
+                let start = strip.row_start(line, row_tap) + tap_starts[col_tap];
+                *source = data[input * strip.channel_len + start..].as_ptr();
+            }
+            let dy = &dy[(block.lines.start + line) * cols + block.cols.start..];
+            for col in (0..block.cols.len()).step_by(S::LANES) {
+                let len = S::LANES.min(block.cols.len() - col);
+                let mut gradients = [simd.zero(); R];
+                for (r, gradients) in gradients.iter_mut().enumerate() {
+                    *gradients = load_part(simd, &dy[r * pixels + col..][..len]);
+                }
+                let mask = simd.mask(0..len);
+                for (acc, &source) in acc.iter_mut().zip(&sources) {
+                    // SAFETY: a row of the strip has a pixel for each column through each tap.
+                    let pixels = unsafe { simd.load_masked(source.wrapping_add(col), mask) };
+                    for (acc, &gradients) in acc.iter_mut().zip(&gradients) {
+                        *acc = simd.fma(gradients, pixels, *acc);
+                    }
+                }
+            }
+        }
+        for (sums, &acc) in sums.chunks_exact_mut(S::LANES).zip(acc.as_flattened()) {
+            store(simd, sums, simd.add(load(simd, sums), acc));
+        }
+    }
+}

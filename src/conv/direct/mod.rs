@@ -1,0 +1,27 @@
+//! Convolution with few output channels a group, depthwise above all: there, lanes of channels would
+//! stay empty, so a register holds pixels of a line.
+
+pub mod correlate;
+pub mod kernel_gradient;
+mod recent;
+
+use super::strip::source::{Blocks, Source};
+
+/// Most output channels of a group.
+const MOST: usize = 4;
+
+/// Elements of a strip that take half of L1, or a part of L2 where one has many channels.
+const STRIP: [usize; 2] = [1 << 12, 1 << 16];
+
+/// Whether a product for so many target channels a group is done here.
+pub fn suits(targets: usize) -> bool {
+    targets <= MOST
+}
+
+/// The blocks of one image whose strips fit, of so many pixels at most.
+fn blocks(source: &Source, channels: usize, pixels: usize) -> Blocks {
+    let most = if channels == 1 { STRIP[0] } else { STRIP[1] };
+    source.blocks(1, |lines, cols| {
+        lines * cols <= pixels && source.channel_len(lines, cols).saturating_mul(channels) <= most
+    })
+}

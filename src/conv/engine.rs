@@ -1,0 +1,85 @@
+//! What a convolution is computed with, and the sizes that its work is cut into.
+
+use std::ops::{Deref, Range};
+
+use super::strip::source::{Blocks, Source};
+use crate::machine::Machine;
+use crate::machine::element::Element;
+use crate::machine::memory::Memory;
+use crate::machine::threads::cut;
+
+/// The sizes that a product is cut into. Any give right results; tests set tiny ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Blocking {
+    /// Steps of a sum at a time, `K` cut at whole channels: two registers of channels take 72 KiB of
+    /// L2, and reading and writing a tile's sums doesn't count.
+    pub depth: usize,
+    /// Most pixels of a block: enough tiles to use a part of the kernel for while it is near.
+    pub pixels: usize,
+    /// Most elements of a strip, a quarter of L2, if a line of one channel has no more.
+    pub strip: usize,
+    /// Most panels of output channels of a task, whose sums wait in L2 between parts of `K`.
+    pub panels: usize,
+    /// Most elements of the kernel's gradient that a task sums, a quarter of L2.
+    pub gradient: usize,
+    /// Most panels of output channels of such a task.
+    pub gradient_panels: usize,
+}
+
+impl Default for Blocking {
+    fn default() -> Self {
+        Self {
+            depth: 576,
+            pixels: 224,
+            strip: 1 << 16,
+            panels: 32,
+            gradient: 1 << 16,
+            gradient_panels: 8,
+        }
+    }
+}
+
+impl Blocking {
+    /// Cuts source channels so that each part's taps are at most `depth` steps.
+    pub fn depths(&self, channels: usize, taps: usize) -> Vec<Range<usize>> {
+        let most = (self.depth / taps.max(1)).max(1);
+        cut(channels, channels.div_ceil(most)).collect()
+    }
+
+    /// Blocks whose strips of so many channels fit, and what else must.
+    pub fn blocks(
+        &self,
+        source: &Source,
+        batch: usize,
+        channels: usize,
+        fits: impl Fn(usize, usize) -> bool,
+    ) -> Blocks {
+        source.blocks(batch, |lines, cols| {
+            lines * cols <= self.pixels
+                && source.channel_len(lines, cols).saturating_mul(channels) <= self.strip
+                && fits(lines, cols)
+        })
+    }
+}
+
+/// A machine and the sizes to use it with.
+#[derive(Debug, Clone, Copy)]
+pub struct Engine<'m, T> {
+    pub machine: Machine<'m, T>,
+    pub blocking: Blocking,
+}
+
+impl<'m, T: Element> Engine<'m, T> {
+    /// The best of this machine.
+    pub fn new(memory: &'m Memory<T>) -> Self {
+        Self { machine: Machine::new(memory), blocking: Blocking::default() }
+    }
+}
+
+impl<'m, T> Deref for Engine<'m, T> {
+    type Target = Machine<'m, T>;
+
+    fn deref(&self) -> &Machine<'m, T> {
+        &self.machine
+    }
+}

@@ -1,0 +1,73 @@
+//! A correlation by a kernel, by the path that suits its channels.
+
+use super::correlation::Correlation;
+use super::engine::Engine;
+use super::gemm::correlate::Images;
+use super::gemm::panels::PackedKernel;
+use super::weights::Weights;
+use super::{border, direct, gemm};
+use crate::machine::element::Element;
+use crate::machine::memory::{Need, Room, Scratch};
+use crate::machine::shared::Shared;
+
+/// A correlation, ready to be computed.
+pub struct Product<'a, T: Element> {
+    path: Path<'a, T>,
+    /// What is computed again since weights aren't finite.
+    border: Option<border::Job<'a, T>>,
+}
+
+/// The path that suits a correlation's channels.
+enum Path<'a, T: Element> {
+    Direct(direct::correlate::Job<'a, T>),
+    Blocked(gemm::correlate::Job<'a, T, Images<'a, T>>),
+}
+
+impl<'a, T: Element> Product<'a, T> {
+    /// `y = weights * x + bias`.
+    pub fn new(
+        engine: &Engine<'a, T>,
+        correlation: &'a Correlation,
+        weights: &'a Weights<'a, T>,
+        x: &'a [T],
+        bias: Option<&'a [T]>,
+    ) -> Room<Self> {
+        let blocked = |panels| {
+            let Correlation { rows, cols, taps, group_channels, .. } = correlation;
+            let depths = engine.blocking.depths(group_channels[0], taps.len());
+            let channels = correlation.groups * group_channels[0];
+            let x = Images { x, channels, plane: rows.input * cols.input };
+            Path::Blocked(gemm::correlate::Job::new(engine, correlation, depths, panels, x, bias))
+        };
+        let (path, panels) = match weights {
+            Weights::Direct(view, packed) => {
+                let job = direct::correlate::Job::new(engine, correlation, view, x, bias)?;
+                (Path::Direct(job), packed.as_ref().map(PackedKernel::view))
+            }
+            Weights::Packed(kernel) => (blocked(kernel.view()), Some(kernel.view())),
+            Weights::Kept(kernel) => (blocked(kernel.view()), Some(kernel.view())),
+        };
+        let border =
+            panels.and_then(|panels| border::Job::new(engine, correlation, panels, x, bias));
+        Ok(Self { path, border })
+    }
+
+    /// What [`Product::run`] works in.
+    pub fn need(&self) -> Need {
+        match &self.path {
+            Path::Direct(job) => job.need(),
+            Path::Blocked(job) => job.need(),
+        }
+    }
+
+    /// Writes the product to `y`.
+    pub fn run(&self, scratch: &Scratch<T>, y: &Shared<T>) {
+        match &self.path {
+            Path::Direct(job) => job.run(scratch, y),
+            Path::Blocked(job) => job.run(scratch, y),
+        }
+        if let Some(border) = &self.border {
+            border.run(y);
+        }
+    }
+}

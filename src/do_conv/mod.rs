@@ -1,0 +1,315 @@
+//! Where `D`, `W` and images meet: the numeric work of layers for one element type, behind functions
+//! that aren't generic. So it is compiled once and optimised as this crate is, not again in every crate
+//! that uses a layer.
+
+pub mod counts;
+mod features;
+mod panels;
+
+use std::sync::OnceLock;
+
+use crate::compose::Factors;
+use crate::config::geometry::{Geometry, Spec};
+use crate::config::padding::PaddingMode;
+use crate::conv::engine::Engine;
+use crate::conv::gemm::panels::PackedKernel;
+use crate::conv::input_gradient::{self, InputGradient};
+use crate::conv::weights::{Direction, Weights};
+use crate::conv::{self, KernelGradient};
+use crate::machine::Machine;
+use crate::machine::element::Element;
+use crate::machine::memory::{Buffer, Memory, Need, Room, Scratch};
+use panels::ComposedPanels;
+
+/// The kernel of a convolution.
+#[derive(Debug, Clone, Copy)]
+pub enum KernelSource<'a, T> {
+    /// `[O, n, M, N]`.
+    Plain(&'a [T]),
+    /// Composed where it is needed.
+    Composed(Factors<'a, T>),
+}
+
+/// Where gradients go, contiguous; none that isn't wanted.
+#[derive(Debug)]
+pub struct Targets<'a, T> {
+    pub x: Option<&'a mut [T]>,
+    pub kernel: Option<KernelTarget<'a, T>>,
+    pub bias: Option<&'a mut [T]>,
+}
+
+/// Where the gradient of a kernel goes.
+#[derive(Debug)]
+pub enum KernelTarget<'a, T> {
+    /// `[O, n, M, N]`.
+    Plain(&'a mut [T]),
+    /// To those of `W` and of the offset of `D`, which it is composed of.
+    Factors { dw: &'a mut [T], dd_offset: &'a mut [T] },
+}
+
+/// A plain layer's kernel as it was packed first, until parameters change.
+pub type Packed<T> = OnceLock<PackedKernel<Vec<T>>>;
+
+/// What layers compute, on contiguous slices of the lengths that the geometry gives. Written for each
+/// [`Element`]. Where there is no room for what a call works in, nothing is written.
+pub trait Ops: Sized {
+    /// Writes `y = kernel * x + bias`. Packs the kernel into `packed`, if that is given and empty.
+    fn convolve(
+        memory: &Memory<Self>,
+        geometry: &Geometry,
+        x: &[Self],
+        kernel: KernelSource<Self>,
+        packed: Option<&Packed<Self>>,
+        bias: Option<&[Self]>,
+        y: &mut [Self],
+    ) -> Room<()>;
+
+    /// Writes `y = W * (D∘x) + bias`.
+    fn convolve_features(
+        memory: &Memory<Self>,
+        geometry: &Geometry,
+        factors: Factors<Self>,
+        x: &[Self],
+        bias: Option<&[Self]>,
+        y: &mut [Self],
+    ) -> Room<()>;
+
+    /// Writes the gradients of a convolution that are wanted, of which those of factors need a kernel
+    /// that is composed of such.
+    fn differentiate(
+        memory: &Memory<Self>,
+        geometry: &Geometry,
+        kernel: KernelSource<Self>,
+        x: &[Self],
+        dy: &[Self],
+        targets: Targets<Self>,
+    ) -> Room<()>;
+
+    /// Writes the composed kernel.
+    fn compose(memory: &Memory<Self>, factors: Factors<Self>, weight: &mut [Self]) -> Room<()>;
+
+    /// Writes the gradients of `W` and of the offset of `D` for that of the composed kernel.
+    fn compose_gradients(
+        memory: &Memory<Self>,
+        factors: Factors<Self>,
+        dweight: &[Self],
+        dw: &mut [Self],
+        dd_offset: &mut [Self],
+    ) -> Room<()>;
+}
+
+/// The kernel in `packed`, packed if it isn't there yet. That runs outside of the cell's own
+/// initialisation: it shares its work with threads that may themselves wait for the cell.
+fn keep<'a, T: Element>(
+    engine: &Engine<T>,
+    spec: &Spec,
+    packed: &'a Packed<T>,
+    weight: &[T],
+) -> Room<&'a PackedKernel<Vec<T>>> {
+    if let Some(kernel) = packed.get() {
+        return Ok(kernel);
+    }
+    let mut made = Some(Direction::Forward.pack(engine, spec, weight)?);
+    Ok(packed.get_or_init(|| made.take().expect("just made").into_kept()))
+}
+
+impl<'a, T: Element> KernelSource<'a, T> {
+    /// The factors, if they are packed as they compose, without the kernel ever being there as it is.
+    fn packed_as_composed(self, spec: &Spec, direction: Direction) -> Option<Factors<'a, T>> {
+        match self {
+            Self::Composed(factors)
+                if !direction.is_direct(spec)
+                    && factors.composer.pairing.is_by_input_channel(spec) =>
+            {
+                Some(factors)
+            }
+            _ => None,
+        }
+    }
+
+    /// The composed kernel, if `wanted` and not there yet.
+    fn composed<'m>(self, engine: &Engine<'m, T>, wanted: bool) -> Room<Option<Buffer<'m, T>>> {
+        let Self::Composed(Factors { composer, d_offset, w }) = self else { return Ok(None) };
+        if !wanted {
+            return Ok(None);
+        }
+        let mut weight = engine.memory.buffer(w.len() / composer.d_mul * composer.taps)?;
+        composer.compose(engine, d_offset, w, &mut weight)?;
+        Ok(Some(weight))
+    }
+
+    /// The kernel as it is: given, or `composed`.
+    fn plain(self, composed: &'a Option<Buffer<'_, T>>) -> Option<&'a [T]> {
+        match self {
+            Self::Plain(weight) => Some(weight),
+            Self::Composed(_) => composed.as_deref(),
+        }
+    }
+
+    /// The kernel in its path's form, composed straight into that, or of the kernel as it is.
+    fn weights(
+        self,
+        engine: &Engine<'a, T>,
+        spec: &Spec,
+        direction: Direction,
+        plain: Option<&'a [T]>,
+    ) -> Room<Weights<'a, T>> {
+        match self.packed_as_composed(spec, direction) {
+            Some(factors) => {
+                let panels = ComposedPanels::new(engine, factors, direction)?;
+                Ok(Weights::Packed(PackedKernel::new(engine, &panels)?))
+            }
+            None => Weights::new(engine, spec, direction, plain.unwrap_or_default()),
+        }
+    }
+}
+
+fn convolve<T: Element>(
+    engine: &Engine<T>,
+    geometry: &Geometry,
+    x: &[T],
+    kernel: KernelSource<T>,
+    packed: Option<&Packed<T>>,
+    bias: Option<&[T]>,
+    y: &mut [T],
+) -> Room<()> {
+    let (spec, direction) = (&geometry.spec, Direction::Forward);
+    if let (Some(packed), KernelSource::Plain(weight), false) =
+        (packed, kernel, direction.is_direct(spec))
+    {
+        let weights = Weights::Kept(keep(engine, spec, packed, weight)?);
+        return conv::forward(engine, geometry, x, &weights, bias, y);
+    }
+    let composed = kernel.composed(engine, kernel.packed_as_composed(spec, direction).is_none())?;
+    let weights = kernel.weights(engine, spec, direction, kernel.plain(&composed))?;
+    conv::forward(engine, geometry, x, &weights, bias, y)
+}
+
+fn differentiate<T: Element>(
+    engine: &Engine<T>,
+    geometry: &Geometry,
+    kernel: KernelSource<T>,
+    [x, dy]: [&[T]; 2],
+    targets: Targets<T>,
+) -> Room<()> {
+    let (spec, direction) = (&geometry.spec, Direction::Transposed);
+    // First whatever needs room.
+    let as_it_is =
+        spec.mode != PaddingMode::Zeros || kernel.packed_as_composed(spec, direction).is_none();
+    let composed = kernel.composed(engine, targets.x.is_some() && as_it_is)?;
+    let plain = kernel.plain(&composed);
+    let correlations = targets.x.as_ref().map(|_| input_gradient::correlations(geometry));
+    let weights =
+        targets.x.as_ref().map(|_| kernel.weights(engine, spec, direction, plain)).transpose()?;
+    let input = match (&correlations, &weights) {
+        (Some(correlations), Some(weights)) => {
+            Some(InputGradient::new(engine, geometry, correlations, weights, plain, dy)?)
+        }
+        _ => None,
+    };
+    let axes = conv::kernel_axes(geometry);
+    let of_kernel = targets.kernel.as_ref();
+    let of_kernel = of_kernel.map(|_| KernelGradient::new(engine, geometry, &axes, x, dy));
+    let of_kernel = of_kernel.transpose()?;
+    let mut need = Need::default();
+    let needs =
+        [input.as_ref().map(InputGradient::need), of_kernel.as_ref().map(KernelGradient::need)];
+    needs.into_iter().flatten().for_each(|stage| need = need.or(stage));
+    let mut dweight = None;
+    if let (Some(KernelTarget::Factors { .. }), KernelSource::Composed(factors)) =
+        (&targets.kernel, kernel)
+    {
+        let Factors { composer, w, .. } = factors;
+        need = need.or(composer.adjoint_need(engine));
+        if composer.d_mul != composer.taps {
+            dweight = Some(engine.memory.buffer(w.len() / composer.d_mul * composer.taps)?);
+        }
+    }
+    let scratch = Scratch::take(engine.memory, need)?;
+
+    if let Some((input, dx)) = input.zip(targets.x) {
+        input.run(&scratch, dx);
+    }
+    match (of_kernel.zip(targets.kernel), kernel) {
+        (
+            Some((gradient, KernelTarget::Factors { dw, dd_offset })),
+            KernelSource::Composed(factors),
+        ) => {
+            // Where both have the same size, `dw` holds the gradient of the composed kernel first.
+            gradient.run(&scratch, dweight.as_deref_mut().unwrap_or(&mut *dw));
+            let composer = factors.composer;
+            composer.adjoint(engine, &scratch, factors, dweight.as_deref(), dw, dd_offset);
+        }
+        (Some((gradient, KernelTarget::Plain(dw) | KernelTarget::Factors { dw, .. })), _) => {
+            gradient.run(&scratch, dw);
+        }
+        (None, _) => {}
+    }
+    if let Some(db) = targets.bias {
+        conv::bias_gradient(geometry, dy, db);
+    }
+    Ok(())
+}
+
+macro_rules! ops {
+    ($t:ty) => {
+        impl Ops for $t {
+            fn convolve(
+                memory: &Memory<Self>,
+                geometry: &Geometry,
+                x: &[Self],
+                kernel: KernelSource<Self>,
+                packed: Option<&Packed<Self>>,
+                bias: Option<&[Self]>,
+                y: &mut [Self],
+            ) -> Room<()> {
+                convolve(&Engine::new(memory), geometry, x, kernel, packed, bias, y)
+            }
+
+            fn convolve_features(
+                memory: &Memory<Self>,
+                geometry: &Geometry,
+                factors: Factors<Self>,
+                x: &[Self],
+                bias: Option<&[Self]>,
+                y: &mut [Self],
+            ) -> Room<()> {
+                features::forward(&Engine::new(memory), geometry, factors, x, bias, y)
+            }
+
+            fn differentiate(
+                memory: &Memory<Self>,
+                geometry: &Geometry,
+                kernel: KernelSource<Self>,
+                x: &[Self],
+                dy: &[Self],
+                targets: Targets<Self>,
+            ) -> Room<()> {
+                differentiate(&Engine::new(memory), geometry, kernel, [x, dy], targets)
+            }
+
+            fn compose(
+                memory: &Memory<Self>,
+                Factors { composer, d_offset, w }: Factors<Self>,
+                weight: &mut [Self],
+            ) -> Room<()> {
+                composer.compose(&Machine::new(memory), d_offset, w, weight)
+            }
+
+            fn compose_gradients(
+                memory: &Memory<Self>,
+                factors: Factors<Self>,
+                dweight: &[Self],
+                dw: &mut [Self],
+                dd_offset: &mut [Self],
+            ) -> Room<()> {
+                let (machine, composer) = (Machine::new(memory), factors.composer);
+                let scratch = Scratch::take(memory, composer.adjoint_need(&machine))?;
+                composer.adjoint(&machine, &scratch, factors, Some(dweight), dw, dd_offset);
+                Ok(())
+            }
+        }
+    };
+}
+ops!(f32);
+ops!(f64);

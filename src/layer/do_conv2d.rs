@@ -1,0 +1,510 @@
+//! The DO-Conv layer: where `D`, `W` and images meet.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use ndarray::{
+    Array1, Array3, Array4, ArrayRef, ArrayView1, ArrayView3, ArrayViewMut1, ArrayViewMut3,
+    ArrayViewMut4, Dimension,
+};
+
+use super::gradients::{Gradients, GradientsMut, Revision, Saved};
+use super::images::{resolve_gradient, resolve_input};
+use super::sampler::Sampler;
+use crate::array::{
+    self, Target, contiguous, contiguous_mut, expect_optional_shape, expect_shape, fill,
+};
+use crate::compose::{Composer, Factors};
+use crate::config::geometry::{Geometry, Spec};
+use crate::config::init::DInit;
+use crate::config::{Composition, Conv2dConfig, DoConv2dConfig};
+use crate::do_conv::counts::feature_is_cheaper;
+use crate::do_conv::{KernelSource, KernelTarget, Targets};
+use crate::error::{Error, ErrorKind, Result};
+use crate::machine::memory::{Memory, NoRoom};
+use crate::scalar::Scalar;
+
+/// A 2-D convolution with depthwise over-parameterization (Cao et al., arXiv 2006.12030).
+///
+/// It is the plain convolution by `W'[o, i, m] = Σ_s D[c, m, s] · W[o, i, s]`, where `c` is the input
+/// channel that `W[o, i]` reads, `D = d_offset + E`, and `E[c, m, s] = 1` where `s mod MN = m` and
+/// `s < MN·⌊S/MN⌋`, else 0. Training changes `d_offset` and `W`; [`DoConv2d::fold`] keeps `W'`.
+///
+/// | array | shape |
+/// | --- | --- |
+/// | `x` | `[B, I, H, W]` |
+/// | `d_offset` | `[I, M·N, S]`; none for a 1×1 kernel |
+/// | `w` | `[O, I/g, S]` |
+/// | `bias` | `[O]` |
+/// | `y` | `[B, O, OH, OW]`, as for [`Conv2d`](crate::Conv2d) |
+///
+/// Results have the same bits for any number of threads, and under [`Composition::Kernel`] and
+/// [`Composition::Feature`] an image's output doesn't depend on the rest of its batch.
+#[derive(Clone)]
+pub struct DoConv2d<T> {
+    pub(crate) config: DoConv2dConfig,
+    pub(crate) spec: Spec,
+    pub(crate) composer: Composer,
+    pub(crate) w: Array3<T>,
+    pub(crate) d_offset: Option<Array3<T>>,
+    pub(crate) bias: Option<Array1<T>>,
+    pub(crate) revision: Revision,
+    pub(crate) memory: Memory<T>,
+}
+
+impl<T> fmt::Debug for DoConv2d<T> {
+    /// Configuration and shapes: a layer may have millions of weights.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DoConv2d")
+            .field("config", &self.config)
+            .field("w", &self.w.shape())
+            .field("d_offset", &self.d_offset.as_ref().map(|d_offset| d_offset.shape()))
+            .field("bias", &self.bias.as_ref().map(|bias| bias.shape()))
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: PartialEq> PartialEq for DoConv2d<T> {
+    /// Whether configuration and parameters are equal.
+    fn eq(&self, other: &Self) -> bool {
+        self.config == other.config
+            && self.w == other.w
+            && self.d_offset == other.d_offset
+            && self.bias == other.bias
+    }
+}
+
+impl DoConv2dConfig {
+    /// Makes a layer with parameters drawn from `seed`: first `W`, then the bias, then `D` if it is
+    /// random. With the default `d_mul` and [`DInit::Identity`], the layer starts as the very function
+    /// of the plain layer that its `conv` configuration makes from the same seed.
+    ///
+    /// # Errors
+    /// As [`Conv2dConfig::init`](crate::Conv2dConfig::init), and
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a `d_mul` smaller than `M·N`, a `d_mul` for
+    /// a 1×1 kernel, or [`Composition::Feature`] with a pairing that has none.
+    pub fn init<T: Scalar>(self, seed: u64) -> Result<DoConv2d<T>> {
+        const OPERATION: &str = "DoConv2dConfig::init";
+        let (spec, d_mul) = self.spec(OPERATION)?;
+        let composer = Composer::new(&spec, d_mul, self.pairing);
+        let taps = composer.taps;
+        let mut w = array::zeros(OPERATION, "w", w_shape(&composer))?;
+        let mut d_offset = match taps {
+            1 => None,
+            _ => Some(array::zeros(OPERATION, "d_offset", d_shape(&composer))?),
+        };
+        let fans = [composer.group_inputs * d_mul, composer.group_outputs * d_mul];
+        let Conv2dConfig { w_init, bias_init, .. } = self.conv;
+        let mut sampler = Sampler::new(seed);
+        sampler.draw([OPERATION, "w_init"], w_init, fans, contiguous_mut(&mut w))?;
+        let mut bias = match self.conv.bias {
+            true => Some(array::zeros(OPERATION, "bias", [spec.out_channels])?),
+            false => None,
+        };
+        if let Some(bias) = &mut bias {
+            sampler.draw([OPERATION, "bias_init"], bias_init, fans, contiguous_mut(bias))?;
+        }
+        if let (Some(d_offset), DInit::Random(init)) = (&mut d_offset, self.d_init) {
+            let d_offset = contiguous_mut(d_offset);
+            sampler.draw([OPERATION, "d_init"], init, [taps, taps * d_mul], d_offset)?;
+            composer.at_identity(d_offset).for_each(|value| *value -= T::one());
+        }
+        Ok(DoConv2d {
+            config: self,
+            spec,
+            composer,
+            w,
+            d_offset,
+            bias,
+            revision: Revision::default(),
+            memory: Memory::default(),
+        })
+    }
+}
+
+fn w_shape(composer: &Composer) -> [usize; 3] {
+    let outputs = composer.groups * composer.group_outputs;
+    [outputs, composer.group_inputs, composer.d_mul]
+}
+
+fn d_shape(composer: &Composer) -> [usize; 3] {
+    let channels = composer.groups * composer.group_inputs;
+    [channels, composer.taps, composer.d_mul]
+}
+
+impl<T: Scalar> DoConv2d<T> {
+    /// Makes a layer of given parameters: `d_offset` `[I, M·N, S]` unless the kernel is 1×1, `w`
+    /// `[O, I/g, S]` and, if the configuration has one, `bias` `[O]`.
+    ///
+    /// # Errors
+    /// As [`DoConv2dConfig::init`], and [`ErrorKind::Shape`] for a parameter of another shape,
+    /// missing, or not in the configuration.
+    pub fn from_parameters(
+        config: DoConv2dConfig,
+        d_offset: Option<Array3<T>>,
+        w: Array3<T>,
+        bias: Option<Array1<T>>,
+    ) -> Result<Self> {
+        const OPERATION: &str = "DoConv2d::from_parameters";
+        let (spec, d_mul) = config.spec(OPERATION)?;
+        let composer = Composer::new(&spec, d_mul, config.pairing);
+        expect_shape(OPERATION, "w", &w_shape(&composer), w.shape())?;
+        let d_shape = d_shape(&composer);
+        let expected = (composer.taps > 1).then_some(&d_shape[..]);
+        let got = d_offset.as_ref().map(|d_offset| d_offset.shape());
+        expect_optional_shape(OPERATION, "d_offset", expected, got)?;
+        let bias_shape = [spec.out_channels];
+        let expected = config.conv.bias.then_some(&bias_shape[..]);
+        let got = bias.as_ref().map(|bias| bias.shape());
+        expect_optional_shape(OPERATION, "bias", expected, got)?;
+        Ok(Self {
+            config,
+            spec,
+            composer,
+            w: w.as_standard_layout().into_owned(),
+            d_offset: d_offset.map(|d_offset| d_offset.as_standard_layout().into_owned()),
+            bias: bias.map(|bias| bias.as_standard_layout().into_owned()),
+            revision: Revision::default(),
+            memory: Memory::default(),
+        })
+    }
+
+    /// What the layer was asked to be.
+    pub fn config(&self) -> &DoConv2dConfig {
+        &self.config
+    }
+
+    /// `S`, the depth multiplier of `D`; 1 for a 1×1 kernel.
+    pub fn d_mul(&self) -> usize {
+        self.composer.d_mul
+    }
+
+    /// The conventional kernel `W`, `[O, I/g, S]`.
+    pub fn w(&self) -> ArrayView3<'_, T> {
+        self.w.view()
+    }
+
+    /// The offset of `D` from the identity, `[I, M·N, S]`; none for a 1×1 kernel.
+    pub fn d_offset(&self) -> Option<ArrayView3<'_, T>> {
+        self.d_offset.as_ref().map(|d_offset| d_offset.view())
+    }
+
+    /// The bias, `[O]`, if there is one.
+    pub fn bias(&self) -> Option<ArrayView1<'_, T>> {
+        self.bias.as_ref().map(|bias| bias.view())
+    }
+
+    /// `W` to write to. Saved states become stale.
+    pub fn w_mut(&mut self) -> ArrayViewMut3<'_, T> {
+        self.revision = Revision::default();
+        self.w.view_mut()
+    }
+
+    /// The offset of `D` to write to. Saved states become stale.
+    pub fn d_offset_mut(&mut self) -> Option<ArrayViewMut3<'_, T>> {
+        self.revision = Revision::default();
+        self.d_offset.as_mut().map(|d_offset| d_offset.view_mut())
+    }
+
+    /// The bias to write to. Saved states become stale.
+    pub fn bias_mut(&mut self) -> Option<ArrayViewMut1<'_, T>> {
+        self.revision = Revision::default();
+        self.bias.as_mut().map(|bias| bias.view_mut())
+    }
+
+    /// The parameters in standard layout, by name: `"w"`, then `"d_offset"` and `"bias"` if there
+    /// are.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, &[T])> {
+        let w = self.w.as_slice().map(|w| ("w", w));
+        let d_offset = self.d_offset.as_ref().and_then(|d| Some(("d_offset", d.as_slice()?)));
+        let bias = self.bias.as_ref().and_then(|bias| Some(("bias", bias.as_slice()?)));
+        w.into_iter().chain(d_offset).chain(bias)
+    }
+
+    /// The parameters to write to, as [`DoConv2d::parameters`]. Saved states become stale.
+    ///
+    /// ```
+    /// # use do_conv::{DoConv2d, DoConv2dConfig};
+    /// # let mut layer: DoConv2d<f32> = DoConv2dConfig::new(1, 2, [3, 3]).init(0)?;
+    /// # let x = ndarray::Array4::ones((1, 1, 5, 5));
+    /// # let (y, saved) = layer.forward_train(&x)?;
+    /// let gradients = layer.backward(&saved, &y)?;
+    /// for ((_, parameters), (_, gradients)) in layer.parameters_mut().zip(gradients.parameters()) {
+    ///     for (parameter, gradient) in parameters.iter_mut().zip(gradients) {
+    ///         *parameter -= 0.01 * gradient;
+    ///     }
+    /// }
+    /// # Ok::<(), do_conv::Error>(())
+    /// ```
+    pub fn parameters_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut [T])> {
+        self.revision = Revision::default();
+        let w = self.w.as_slice_mut().map(|w| ("w", w));
+        let d_offset = self.d_offset.as_mut().and_then(|d| Some(("d_offset", d.as_slice_mut()?)));
+        let bias = self.bias.as_mut().and_then(|bias| Some(("bias", bias.as_slice_mut()?)));
+        w.into_iter().chain(d_offset).chain(bias)
+    }
+
+    /// Changes the order in which `D` and `W` are applied.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for [`Composition::Feature`] with a pairing that has none.
+    pub fn set_composition(&mut self, composition: Composition) -> Result<()> {
+        let config = self.config.clone().composition(composition);
+        config.spec("DoConv2d::set_composition")?;
+        self.config = config;
+        Ok(())
+    }
+
+    /// The composed kernel `W'`, `[O, I/g, M, N]`, which the layer convolves by. As for a clone, where
+    /// there is no room for it the process ends.
+    pub fn weight(&self) -> Array4<T> {
+        let mut weight = Array4::zeros(self.spec.weight_shape());
+        let elements = contiguous_mut(&mut weight);
+        let w = contiguous(self.w.view());
+        match self.kernel(&w, self.d_offset.as_ref().map(|d| contiguous(d.view())).as_deref()) {
+            // That of a 1×1 layer is `W` itself.
+            KernelSource::Plain(w) => elements.copy_from_slice(w),
+            KernelSource::Composed(factors) => {
+                T::compose(&self.memory, factors, elements)
+                    .unwrap_or_else(|none| none.abort::<T>());
+            }
+        }
+        weight
+    }
+
+    /// The shape `[B, O, OH, OW]` of the output for an input `[B, I, H, W]`.
+    ///
+    /// # Errors
+    /// As [`DoConv2d::forward`].
+    pub fn output_shape(&self, input: [usize; 4]) -> Result<[usize; 4]> {
+        let geometry = Geometry::new("DoConv2d::output_shape", &self.spec, input)?;
+        Ok(geometry.output_shape())
+    }
+
+    /// Convolves `x`, `[B, I, H, W]` with any strides; gives `[B, O, OH, OW]`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Shape`] for another rank or number of channels; [`ErrorKind::InputSize`] for an
+    /// image that is too small for the kernel or for its padding mode; [`ErrorKind::Overflow`] and
+    /// [`ErrorKind::Memory`] for an output that is too large.
+    pub fn forward<D: Dimension>(&self, x: &ArrayRef<T, D>) -> Result<Array4<T>> {
+        const OPERATION: &str = "DoConv2d::forward";
+        let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
+        let mut y = array::zeros(OPERATION, "y", geometry.output_shape())?;
+        self.apply(OPERATION, &geometry, &x, y.view_mut())?;
+        Ok(y)
+    }
+
+    /// Convolves `x` into `y`, both of any strides; what `y` held before doesn't matter.
+    ///
+    /// # Errors
+    /// As [`DoConv2d::forward`], and [`ErrorKind::Shape`] for a `y` of another shape; `y` is not
+    /// written then.
+    pub fn forward_into<D: Dimension, E: Dimension>(
+        &self,
+        x: &ArrayRef<T, D>,
+        y: &mut ArrayRef<T, E>,
+    ) -> Result<()> {
+        const OPERATION: &str = "DoConv2d::forward_into";
+        let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
+        let y: ArrayViewMut4<T> = array::view_mut(OPERATION, "y", y)?;
+        expect_shape(OPERATION, "y", &geometry.output_shape(), y.shape())?;
+        self.apply(OPERATION, &geometry, &x, y)?;
+        Ok(())
+    }
+
+    /// As [`DoConv2d::forward`], and gives what [`DoConv2d::backward`] needs. The state borrows `x`;
+    /// [`Saved::into_owned`] makes it independent.
+    ///
+    /// # Errors
+    /// As [`DoConv2d::forward`].
+    pub fn forward_train<'x, D: Dimension>(
+        &self,
+        x: &'x ArrayRef<T, D>,
+    ) -> Result<(Array4<T>, Saved<'x, T>)> {
+        const OPERATION: &str = "DoConv2d::forward_train";
+        let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
+        let mut y = array::zeros(OPERATION, "y", geometry.output_shape())?;
+        self.apply(OPERATION, &geometry, &x, y.view_mut())?;
+        let saved = Saved { x, geometry, revision: self.revision.clone() };
+        Ok((y, saved))
+    }
+
+    /// As [`DoConv2d::forward_into`], and gives what [`DoConv2d::backward`] needs: with
+    /// [`DoConv2d::backward_into`], a step of training that allocates no images.
+    ///
+    /// # Errors
+    /// As [`DoConv2d::forward_into`].
+    pub fn forward_train_into<'x, D: Dimension, E: Dimension>(
+        &self,
+        x: &'x ArrayRef<T, D>,
+        y: &mut ArrayRef<T, E>,
+    ) -> Result<Saved<'x, T>> {
+        const OPERATION: &str = "DoConv2d::forward_train_into";
+        let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
+        let y: ArrayViewMut4<T> = array::view_mut(OPERATION, "y", y)?;
+        expect_shape(OPERATION, "y", &geometry.output_shape(), y.shape())?;
+        self.apply(OPERATION, &geometry, &x, y)?;
+        Ok(Saved { x, geometry, revision: self.revision.clone() })
+    }
+
+    /// The gradients of `Σ dy·y` for a state saved by [`DoConv2d::forward_train`] and `dy`,
+    /// `[B, O, OH, OW]` with any strides.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StaleState`] if the parameters may have changed since, or the state is another
+    /// layer's; [`ErrorKind::Shape`] for a `dy` of another shape; [`ErrorKind::Memory`].
+    pub fn backward<D: Dimension>(
+        &self,
+        saved: &Saved<'_, T>,
+        dy: &ArrayRef<T, D>,
+    ) -> Result<Gradients<T>> {
+        const OPERATION: &str = "DoConv2d::backward";
+        let dy = self.resolve_backward(OPERATION, saved, dy)?;
+        let mut gradients = Gradients {
+            x: Some(array::zeros(OPERATION, "dx", saved.input_shape())?),
+            ..self.gradients(None)?
+        };
+        self.differentiate(OPERATION, saved, &dy, gradients.view_mut())?;
+        Ok(gradients)
+    }
+
+    /// Buffers for [`DoConv2d::backward_into`], all zeros: with the gradient of an input of that
+    /// shape, or without.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Overflow`] and [`ErrorKind::Memory`] for gradients that there is no room for.
+    pub fn gradients(&self, input: Option<(usize, usize, usize, usize)>) -> Result<Gradients<T>> {
+        const OPERATION: &str = "DoConv2d::gradients";
+        let d_offset = self.d_offset.as_ref();
+        let d_offset = d_offset.map(|d| array::zeros(OPERATION, "d_offset", d.raw_dim()));
+        let bias = self.bias.as_ref().map(|bias| array::zeros(OPERATION, "bias", bias.raw_dim()));
+        Ok(Gradients {
+            x: input.map(|shape| array::zeros(OPERATION, "x", shape)).transpose()?,
+            w: array::zeros(OPERATION, "w", self.w.raw_dim())?,
+            d_offset: d_offset.transpose()?,
+            bias: bias.transpose()?,
+        })
+    }
+
+    /// Writes the gradients of `Σ dy·y` over what `gradients` held before.
+    ///
+    /// # Errors
+    /// As [`DoConv2d::backward`], and [`ErrorKind::Shape`] for a gradient of another shape; nothing is
+    /// written then.
+    pub fn backward_into<D: Dimension>(
+        &self,
+        saved: &Saved<'_, T>,
+        dy: &ArrayRef<T, D>,
+        gradients: GradientsMut<'_, T>,
+    ) -> Result<()> {
+        const OPERATION: &str = "DoConv2d::backward_into";
+        let dy = self.resolve_backward(OPERATION, saved, dy)?;
+        gradients.validate(
+            OPERATION,
+            saved.input_shape(),
+            self.w.shape(),
+            self.d_offset.as_ref().map(|d_offset| d_offset.shape()),
+            self.bias.as_ref().map(|bias| bias.shape()),
+        )?;
+        self.differentiate(OPERATION, saved, &dy, gradients)
+    }
+
+    fn resolve_backward<'a, D: Dimension>(
+        &self,
+        operation: &'static str,
+        saved: &Saved<'_, T>,
+        dy: &'a ArrayRef<T, D>,
+    ) -> Result<Cow<'a, [T]>> {
+        if saved.revision != self.revision {
+            return Err(Error::new(
+                ErrorKind::StaleState,
+                operation,
+                "saved",
+                "a state saved from this layer's present parameters",
+                "one saved from other parameters",
+            ));
+        }
+        resolve_gradient(operation, &saved.geometry, dy)
+    }
+
+    fn composes_features(&self, geometry: &Geometry) -> bool {
+        match self.config.composition {
+            Composition::Kernel => false,
+            Composition::Feature => true,
+            Composition::Auto => {
+                self.config.pairing.is_by_input_channel(&self.spec)
+                    && feature_is_cheaper(geometry, &self.composer)
+            }
+        }
+    }
+
+    /// Writes `y`.
+    fn apply(
+        &self,
+        operation: &'static str,
+        geometry: &Geometry,
+        x: &[T],
+        y: ArrayViewMut4<T>,
+    ) -> Result<()> {
+        let bias = self.bias.as_ref().map(|bias| contiguous(bias.view()));
+        let bias = bias.as_deref();
+        let w = contiguous(self.w.view());
+        let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
+        let kernel = self.kernel(&w, d_offset.as_deref());
+        let by_feature = self.composes_features(geometry);
+        fill(operation, "y", y, |y| match kernel {
+            KernelSource::Composed(factors) if by_feature => {
+                T::convolve_features(&self.memory, geometry, factors, x, bias, y)
+            }
+            kernel => T::convolve(&self.memory, geometry, x, kernel, None, bias, y),
+        })
+    }
+
+    /// The kernel of the convolution.
+    fn kernel<'a>(&'a self, w: &'a [T], d_offset: Option<&'a [T]>) -> KernelSource<'a, T> {
+        match d_offset {
+            Some(d_offset) => {
+                KernelSource::Composed(Factors { composer: &self.composer, d_offset, w })
+            }
+            None => KernelSource::Plain(w),
+        }
+    }
+
+    /// Writes gradients, which are the same for both compositions.
+    fn differentiate(
+        &self,
+        operation: &'static str,
+        saved: &Saved<'_, T>,
+        dy: &[T],
+        gradients: GradientsMut<T>,
+    ) -> Result<()> {
+        let Saved { x, geometry, .. } = saved;
+        let w = contiguous(self.w.view());
+        let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
+        let kernel = self.kernel(&w, d_offset.as_deref());
+
+        let mut dw = Target::new(operation, "gradients.w", gradients.w)?;
+        let mut dd_offset = Target::optional(operation, "gradients.d_offset", gradients.d_offset)?;
+        let mut db = Target::optional(operation, "gradients.bias", gradients.bias)?;
+        let mut dx = Target::optional(operation, "gradients.x", gradients.x)?;
+        let kernel_target = match &mut dd_offset {
+            Some(dd_offset) => {
+                KernelTarget::Factors { dw: dw.elements(), dd_offset: dd_offset.elements() }
+            }
+            None => KernelTarget::Plain(dw.elements()),
+        };
+        let targets = Targets {
+            x: dx.as_mut().map(Target::elements),
+            kernel: Some(kernel_target),
+            bias: db.as_mut().map(Target::elements),
+        };
+        let written = T::differentiate(&self.memory, geometry, kernel, x, dy, targets);
+        written.map_err(|none| none.refuse(operation, NoRoom::BUFFERS))?;
+        dw.store();
+        dd_offset.into_iter().for_each(Target::store);
+        db.into_iter().for_each(Target::store);
+        dx.into_iter().for_each(Target::store);
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! Folding a layer into a plain convolution, and the way back.
+
+use ndarray::Array3;
+
+use super::conv2d::Conv2d;
+use super::do_conv2d::DoConv2d;
+use crate::array::{self, contiguous, contiguous_mut};
+use crate::config::DoConv2dConfig;
+use crate::error::Result;
+use crate::scalar::Scalar;
+
+impl<T: Scalar> DoConv2d<T> {
+    /// The plain convolution by the composed kernel: the same function at the cost of a plain layer.
+    /// Its output has the same bits as this layer's under [`Composition::Kernel`]. As for a clone, where
+    /// there is no room for it the process ends.
+    pub fn fold(&self) -> Conv2d<T> {
+        Conv2d {
+            config: self.config.conv.clone(),
+            spec: self.spec,
+            weight: self.weight(),
+            bias: self.bias.clone(),
+            workspace: Default::default(),
+        }
+    }
+
+    /// The over-parameterized form of a plain layer: the same function, to go on training from.
+    /// `W` is the kernel, filled up with zeros to `d_mul` (default `M·N`), and `D` the identity.
+    ///
+    /// For finite weights it convolves by the very kernel of `conv` (a zero may lose its sign).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a `d_mul` smaller than `M·N` or one for a 1×1 kernel;
+    /// [`ErrorKind::Overflow`] and [`ErrorKind::Memory`] for one that is too large.
+    pub fn from_conv2d(conv: &Conv2d<T>, d_mul: Option<usize>) -> Result<Self> {
+        const OPERATION: &str = "DoConv2d::from_conv2d";
+        let config = DoConv2dConfig { d_mul, ..conv.config.clone().into() };
+        let (spec, d_mul) = config.spec(OPERATION)?;
+        let taps = spec.taps();
+        let w_shape = [spec.out_channels, spec.group_inputs(), d_mul];
+        let mut w: Array3<T> = array::zeros(OPERATION, "w", w_shape)?;
+        let weight = contiguous(conv.weight.view());
+        let rows = contiguous_mut(&mut w).chunks_exact_mut(d_mul);
+        rows.zip(weight.chunks_exact(taps))
+            .for_each(|(w, kernel)| w[..taps].copy_from_slice(kernel));
+        let d_offset = match taps {
+            1 => None,
+            _ => Some(array::zeros(OPERATION, "d_offset", [spec.in_channels, taps, d_mul])?),
+        };
+        Self::from_parameters(config, d_offset, w, conv.bias.clone())
+    }
+}

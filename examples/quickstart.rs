@@ -8,9 +8,9 @@ fn main() -> Result<(), Error> {
     let x = Array4::from_shape_fn((4, 3, 16, 16), |(b, c, i, j)| ((b + c) * (i + j) % 7) as f32);
 
     // One step of gradient descent on the loss Σ y²/2, whose gradient dy is y.
-    let (y, saved) = layer.forward_train(&x)?;
-    let gradients = layer.backward(&saved, &y)?;
-    for ((_, parameter), (_, gradient)) in layer.parameters_mut().zip(gradients.parameters()) {
+    let y = layer.forward(&x)?;
+    let gradients = layer.backward(&x, &y)?;
+    for (_, parameter, gradient) in layer.parameters_with_gradients(&gradients)? {
         for (p, g) in parameter.iter_mut().zip(gradient) {
             *p -= 1e-6 * g;
         }

@@ -53,6 +53,22 @@ impl Composer {
         }
     }
 
+    /// `[O, n, S]`, the shape of `W`.
+    pub fn w_shape(&self) -> [usize; 3] {
+        [self.groups * self.group_outputs, self.group_inputs, self.d_mul]
+    }
+
+    /// `[I, MN, S]`, the shape of `D`; none for a 1×1 kernel.
+    pub fn d_shape(&self) -> Option<[usize; 3]> {
+        let channels = self.groups * self.group_inputs;
+        (self.taps > 1).then_some([channels, self.taps, self.d_mul])
+    }
+
+    /// Elements of the composed kernel, `[O, n, MN]`.
+    pub fn weight_len(&self) -> usize {
+        self.groups * self.group_outputs * self.group_inputs * self.taps
+    }
+
     /// `c(o, i)`, the channels of `D` that go with `W[o, i]` for each `i`.
     pub fn channels(&self, output: usize) -> impl Iterator<Item = usize> {
         let [first, step] = self.first_channel(output);
@@ -142,9 +158,10 @@ impl Composer {
             let column = target[tap..].iter_mut().step_by(taps);
             column.zip(row).for_each(|(target, &value)| *target = value);
         }
-        // The identity, once for each MN of S.
-        for square in target.chunks_exact_mut(taps * taps) {
-            square.iter_mut().step_by(taps + 1).for_each(|value| *value += T::one());
+        for (s, row) in target.chunks_exact_mut(taps).enumerate() {
+            if let Some(tap) = self.identity_tap(s) {
+                row[tap] += T::one();
+            }
         }
     }
 

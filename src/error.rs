@@ -18,8 +18,6 @@ pub enum ErrorKind {
     InputSize,
     /// A size doesn't fit this machine's address space.
     Overflow,
-    /// The saved state is of a layer whose parameters were other ones.
-    StaleState,
     /// A number that must be finite, positive or in a range isn't.
     Value,
     /// The allocator has no room for a result or for buffers to work in.
@@ -69,17 +67,6 @@ impl Error {
         let field = field.into();
         Self { kind, operation, field, expected: expected.to_string(), got: got.to_string() }
     }
-
-    /// An array `field` has shape `got` where `expected` was wanted.
-    pub(crate) fn shape(
-        operation: &'static str,
-        field: &'static str,
-        expected: &[usize],
-        got: &[usize],
-    ) -> Self {
-        let (expected, got) = (format!("{expected:?}"), format!("{got:?}"));
-        Self::new(ErrorKind::Shape, operation, field, expected, got)
-    }
 }
 
 impl fmt::Display for Error {
@@ -90,3 +77,46 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// The public function that is at work, as `Type::method`: what checks are called on, so that errors
+/// name it.
+#[derive(Debug, Clone, Copy)]
+pub struct Operation(pub &'static str);
+
+impl Operation {
+    /// The error of this operation.
+    pub fn error(
+        self,
+        kind: ErrorKind,
+        field: impl Into<Cow<'static, str>>,
+        expected: impl fmt::Display,
+        got: impl fmt::Display,
+    ) -> Error {
+        Error::new(kind, self.0, field, expected, got)
+    }
+
+    /// Refuses an array of another shape.
+    pub fn expect_shape(
+        self,
+        field: &'static str,
+        expected: &[usize],
+        got: &[usize],
+    ) -> Result<()> {
+        self.expect_optional_shape(field, Some(expected), Some(got))
+    }
+
+    /// Refuses an optional array that is of another shape, missing, or not wanted.
+    pub fn expect_optional_shape(
+        self,
+        field: &'static str,
+        expected: Option<&[usize]>,
+        got: Option<&[usize]>,
+    ) -> Result<()> {
+        if expected == got {
+            return Ok(());
+        }
+        let text =
+            |shape: Option<&[usize]>| shape.map_or("none".into(), |shape| format!("{shape:?}"));
+        Err(self.error(ErrorKind::Shape, field, text(expected), text(got)))
+    }
+}

@@ -37,10 +37,10 @@
 //! println!("{layer}");
 //!
 //! let x = Array4::ones((4, 3, 32, 32));
-//! let (y, saved) = layer.forward_train(&x)?;
+//! let y = layer.forward(&x)?;
 //! let dy = &y - 1.0; // the gradient of Σ (y − 1)² / 2
-//! let gradients = layer.backward(&saved, &dy)?;
-//! for ((name, parameters), (_, gradients)) in layer.parameters_mut().zip(gradients.parameters()) {
+//! let gradients = layer.backward(&x, &dy)?;
+//! for (name, parameters, gradients) in layer.parameters_with_gradients(&gradients)? {
 //!     for (parameter, gradient) in parameters.iter_mut().zip(gradients) {
 //!         let decay = if name == "d_offset" { 1e-4 * *parameter } else { 0.0 };
 //!         *parameter -= 0.001 * (gradient + decay);
@@ -64,6 +64,20 @@
 //! assert_eq!(pretrained.weight(), conv.weight());
 //! # Ok::<(), do_conv::Error>(())
 //! ```
+//!
+//! # Map
+//!
+//! | you want | look at |
+//! | --- | --- |
+//! | a layer to train, and what it may be | [`DoConv2dConfig`], [`DoConv2d`], [`DoConv2dGradients`] |
+//! | the plain layer, folded or trained as a baseline | [`Conv2dConfig`], [`Conv2d`], [`Conv2dGradients`] |
+//! | a net written once for both | [`Layer`] |
+//! | settings | [`Padding`], [`PaddingMode`], [`Composition`], [`Pairing`], [`Init`], [`DInit`] |
+//! | the fold, checked, with batch normalisation | [`DoConv2d::fold`], [`DoConv2d::check_fold`], [`BatchNorm`] |
+//! | what a layer costs | [`DoConv2d::cost`] |
+//! | the same computations on a framework's own tensors | [`operator`] |
+//! | checkpoints of other frameworks | `checkpoint`, with the feature of that name |
+//! | what went wrong | [`Error`], [`ErrorKind`] |
 //!
 //! # Promises
 //!
@@ -90,6 +104,7 @@
 //! * `cli`: the command `do-conv`, which does that from a shell.
 
 #![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod array;
 #[cfg(feature = "checkpoint")]
@@ -111,12 +126,14 @@ pub use config::init::{DInit, Init};
 pub use config::padding::{Padding, PaddingMode};
 pub use config::{Composition, Conv2dConfig, DoConv2dConfig, Pairing};
 pub use error::{Error, ErrorKind, Result};
+pub use layer::Layer;
 pub use layer::batch_norm::BatchNorm;
 pub use layer::check::FoldCheck;
-pub use layer::conv2d::{Conv2d, Conv2dGradients, Conv2dGradientsMut};
+pub use layer::conv2d::Conv2d;
 pub use layer::cost::{Cost, FormCost};
 pub use layer::do_conv2d::DoConv2d;
-pub use layer::gradients::{Gradients, GradientsMut, Saved};
+pub use layer::gradients::{Conv2dGradients, DoConv2dGradients, DoConv2dGradientsMut};
+pub use operator::Conv2dGradientsMut;
 pub use scalar::Scalar;
 
 /// The vector instructions that layers compute with: `"avx512"`, `"avx2"`, `"neon"` or `"portable"`,

@@ -22,17 +22,15 @@
 //! # Ok::<(), do_conv::Error>(())
 //! ```
 
-use ndarray::{
-    ArrayView1, ArrayView3, ArrayView4, ArrayViewMut1, ArrayViewMut3, ArrayViewMut4, Dimension,
-};
+use ndarray::{ArrayView1, ArrayView3, ArrayView4, ArrayViewMut1, ArrayViewMut3, ArrayViewMut4};
 
-use crate::array::{Target, expect_shape, fill, ordered};
+use crate::array::Target;
 use crate::compose::{Composer, Factors};
 use crate::config::geometry::{Geometry, Spec};
 use crate::config::{Conv2dConfig, DoConv2dConfig};
 use crate::do_conv::{KernelSource, KernelTarget, Targets};
-use crate::error::{Error, ErrorKind, Result};
-use crate::machine::memory::{Memory, NoRoom};
+use crate::error::{ErrorKind, Operation, Result};
+use crate::machine::memory::Memory;
 use crate::scalar::Scalar;
 
 /// The convolution of a [`Conv2d`](crate::Conv2d), by a kernel and a bias that are lent for each call.
@@ -43,10 +41,10 @@ pub struct Convolve<T> {
     memory: Memory<T>,
 }
 
-/// Where [`Convolve::backward_into`] writes gradients: views of any strides, `None` for what isn't
-/// wanted and won't be computed.
+/// Where [`Convolve::backward_into`] and [`Conv2d::backward_into`](crate::Conv2d::backward_into) write
+/// gradients: views of any strides, `None` for what isn't wanted and won't be computed.
 #[derive(Debug)]
-pub struct ConvolveGradientsMut<'a, T> {
+pub struct Conv2dGradientsMut<'a, T> {
     /// Gradient of the input, `[B, I, H, W]`.
     pub x: Option<ArrayViewMut4<'a, T>>,
     /// Gradient of the kernel, `[O, I/g, M, N]`.
@@ -62,7 +60,7 @@ impl<T: Scalar> Convolve<T> {
     /// # Errors
     /// As [`Conv2dConfig::init`], [`ErrorKind::Memory`] aside.
     pub fn new(config: &Conv2dConfig) -> Result<Self> {
-        Ok(Self { spec: config.spec("Convolve::new")?, memory: Memory::default() })
+        Ok(Self { spec: config.spec(Operation("Convolve::new"))?, memory: Memory::default() })
     }
 
     /// The shape `[B, O, OH, OW]` of the output for an input `[B, I, H, W]`.
@@ -72,7 +70,7 @@ impl<T: Scalar> Convolve<T> {
     /// is too small for the kernel or for its padding mode; [`ErrorKind::Overflow`] for an output that
     /// can't be addressed.
     pub fn output_shape(&self, input: [usize; 4]) -> Result<[usize; 4]> {
-        Ok(Geometry::new("Convolve::output_shape", &self.spec, input)?.output_shape())
+        Ok(Geometry::new(Operation("Convolve::output_shape"), &self.spec, input)?.output_shape())
     }
 
     /// Writes `y = weight * x + bias`, all of any strides; what `y` held before doesn't matter.
@@ -88,19 +86,18 @@ impl<T: Scalar> Convolve<T> {
         bias: Option<ArrayView1<'_, T>>,
         y: ArrayViewMut4<'_, T>,
     ) -> Result<()> {
-        const OPERATION: &str = "Convolve::forward_into";
+        const OPERATION: Operation = Operation("Convolve::forward_into");
         let geometry = self.resolve(OPERATION, &x, &weight)?;
         if let Some(bias) = &bias {
-            expect_shape(OPERATION, "bias", &[self.spec.out_channels], bias.shape())?;
+            OPERATION.expect_shape("bias", &[self.spec.out_channels], bias.shape())?;
         }
-        expect_shape(OPERATION, "y", &geometry.output_shape(), y.shape())?;
-        let x = ordered(OPERATION, "x", x)?;
-        let weight = ordered(OPERATION, "weight", weight)?;
-        let bias = bias.map(|bias| ordered(OPERATION, "bias", bias)).transpose()?;
+        OPERATION.expect_shape("y", &geometry.output_shape(), y.shape())?;
+        let x = OPERATION.ordered("x", x)?;
+        let weight = OPERATION.ordered("weight", weight)?;
+        let bias = bias.map(|bias| OPERATION.ordered("bias", bias)).transpose()?;
         let (memory, kernel) = (&self.memory, KernelSource::Plain(&weight));
-        fill(OPERATION, "y", y, |y| {
-            T::convolve(memory, &geometry, &x, kernel, None, bias.as_deref(), y)
-        })
+        OPERATION
+            .fill("y", y, |y| T::convolve(memory, &geometry, &x, kernel, None, bias.as_deref(), y))
     }
 
     /// Writes the gradients of `Σ dy·y` that are wanted over what `gradients` held before.
@@ -113,64 +110,55 @@ impl<T: Scalar> Convolve<T> {
         x: ArrayView4<'_, T>,
         weight: ArrayView4<'_, T>,
         dy: ArrayView4<'_, T>,
-        gradients: ConvolveGradientsMut<'_, T>,
+        gradients: Conv2dGradientsMut<'_, T>,
     ) -> Result<()> {
-        const OPERATION: &str = "Convolve::backward_into";
+        const OPERATION: Operation = Operation("Convolve::backward_into");
         let geometry = self.resolve(OPERATION, &x, &weight)?;
-        expect_shape(OPERATION, "dy", &geometry.output_shape(), dy.shape())?;
-        expect_wanted(OPERATION, "gradients.x", &geometry.input_shape(), &gradients.x)?;
-        expect_wanted(OPERATION, "gradients.weight", &self.spec.weight_shape(), &gradients.weight)?;
-        expect_wanted(OPERATION, "gradients.bias", &[self.spec.out_channels], &gradients.bias)?;
-        let x = ordered(OPERATION, "x", x)?;
-        let weight = ordered(OPERATION, "weight", weight)?;
-        let dy = ordered(OPERATION, "dy", dy)?;
-        differentiate(OPERATION, &self.memory, &geometry, [&x, &weight, &dy], gradients)
+        OPERATION.expect_shape("dy", &geometry.output_shape(), dy.shape())?;
+        let x = OPERATION.ordered("x", x)?;
+        let weight = OPERATION.ordered("weight", weight)?;
+        let dy = OPERATION.ordered("dy", dy)?;
+        differentiate(OPERATION, &self.memory, &geometry, &weight, &x, &dy, gradients)
     }
 
     fn resolve(
         &self,
-        operation: &'static str,
+        operation: Operation,
         x: &ArrayView4<'_, T>,
         weight: &ArrayView4<'_, T>,
     ) -> Result<Geometry> {
         let geometry = Geometry::new(operation, &self.spec, x.dim().into())?;
-        expect_shape(operation, "weight", &self.spec.weight_shape(), weight.shape())?;
+        operation.expect_shape("weight", &self.spec.weight_shape(), weight.shape())?;
         Ok(geometry)
     }
 }
 
-/// Writes the gradients of a convolution by `weight` that are wanted.
+/// Writes the gradients of a convolution by `weight` that are wanted, if all have their shape.
 pub(crate) fn differentiate<T: Scalar>(
-    operation: &'static str,
+    operation: Operation,
     memory: &Memory<T>,
     geometry: &Geometry,
-    [x, weight, dy]: [&[T]; 3],
-    gradients: ConvolveGradientsMut<T>,
+    weight: &[T],
+    x: &[T],
+    dy: &[T],
+    gradients: Conv2dGradientsMut<T>,
 ) -> Result<()> {
-    let mut dx = Target::optional(operation, "gradients.x", gradients.x)?;
-    let mut dweight = Target::optional(operation, "gradients.weight", gradients.weight)?;
-    let mut db = Target::optional(operation, "gradients.bias", gradients.bias)?;
+    let Conv2dGradientsMut { x: dx, weight: dweight, bias: db } = gradients;
+    let (shape, channels) = (geometry.spec.weight_shape(), [geometry.spec.out_channels]);
+    let mut dx = operation.wanted("gradients.x", Some(&geometry.input_shape()), dx)?;
+    let mut dweight = operation.wanted("gradients.weight", Some(&shape), dweight)?;
+    let mut db = operation.wanted("gradients.bias", Some(&channels), db)?;
     let targets = Targets {
         x: dx.as_mut().map(Target::elements),
         kernel: dweight.as_mut().map(|dweight| KernelTarget::Plain(dweight.elements())),
         bias: db.as_mut().map(Target::elements),
     };
-    let written = T::differentiate(memory, geometry, KernelSource::Plain(weight), x, dy, targets);
-    written.map_err(|none| none.refuse(operation, NoRoom::BUFFERS))?;
+    let kernel = KernelSource::Plain(weight);
+    operation.buffers(T::differentiate(memory, geometry, kernel, x, dy, targets))?;
     dx.into_iter().for_each(Target::store);
     dweight.into_iter().for_each(Target::store);
     db.into_iter().for_each(Target::store);
     Ok(())
-}
-
-/// Refuses an array that is wanted in another shape.
-fn expect_wanted<T, D: Dimension>(
-    operation: &'static str,
-    field: &'static str,
-    expected: &[usize],
-    got: &Option<ndarray::ArrayViewMut<'_, T, D>>,
-) -> Result<()> {
-    got.as_ref().map_or(Ok(()), |got| expect_shape(operation, field, expected, got.shape()))
 }
 
 /// The composition of a [`DoConv2d`](crate::DoConv2d), `W' = Dᵀ∘W` with `D = d_offset + E`, of factors
@@ -191,13 +179,12 @@ impl<T: Scalar> Compose<T> {
     /// As [`DoConv2dConfig::init`], [`ErrorKind::Memory`] aside, and [`ErrorKind::Config`] for a 1×1
     /// kernel, which has no `D`.
     pub fn new(config: &DoConv2dConfig) -> Result<Self> {
-        const OPERATION: &str = "Compose::new";
+        const OPERATION: Operation = Operation("Compose::new");
         let (spec, d_mul) = config.spec(OPERATION)?;
         if spec.taps() == 1 {
             let expected = "more than one tap: a 1×1 kernel has no D";
-            return Err(Error::new(
+            return Err(OPERATION.error(
                 ErrorKind::Config,
-                OPERATION,
                 "kernel_size",
                 expected,
                 format!("{:?}", spec.kernel_size),
@@ -231,13 +218,13 @@ impl<T: Scalar> Compose<T> {
         w: ArrayView3<'_, T>,
         weight: ArrayViewMut4<'_, T>,
     ) -> Result<()> {
-        const OPERATION: &str = "Compose::forward_into";
+        const OPERATION: Operation = Operation("Compose::forward_into");
         self.expect_factors(OPERATION, &d_offset, &w)?;
-        expect_shape(OPERATION, "weight", &self.shapes.2, weight.shape())?;
-        let d_offset = &ordered(OPERATION, "d_offset", d_offset)?;
-        let w = &ordered(OPERATION, "w", w)?;
+        OPERATION.expect_shape("weight", &self.shapes.2, weight.shape())?;
+        let d_offset = &OPERATION.ordered("d_offset", d_offset)?;
+        let w = &OPERATION.ordered("w", w)?;
         let factors = Factors { composer: &self.composer, d_offset, w };
-        fill(OPERATION, "weight", weight, |weight| T::compose(&self.memory, factors, weight))
+        OPERATION.fill("weight", weight, |weight| T::compose(&self.memory, factors, weight))
     }
 
     /// Writes the gradients of `Σ dweight·weight` over what `dd_offset` and `dw` held before.
@@ -252,17 +239,17 @@ impl<T: Scalar> Compose<T> {
         dd_offset: ArrayViewMut3<'_, T>,
         dw: ArrayViewMut3<'_, T>,
     ) -> Result<()> {
-        const OPERATION: &str = "Compose::backward_into";
+        const OPERATION: Operation = Operation("Compose::backward_into");
         self.expect_factors(OPERATION, &d_offset, &w)?;
-        expect_shape(OPERATION, "dweight", &self.shapes.2, dweight.shape())?;
-        expect_shape(OPERATION, "dd_offset", &self.shapes.0, dd_offset.shape())?;
-        expect_shape(OPERATION, "dw", &self.shapes.1, dw.shape())?;
-        let d_offset = &ordered(OPERATION, "d_offset", d_offset)?;
-        let w = &ordered(OPERATION, "w", w)?;
-        let dweight = &ordered(OPERATION, "dweight", dweight)?;
+        OPERATION.expect_shape("dweight", &self.shapes.2, dweight.shape())?;
+        OPERATION.expect_shape("dd_offset", &self.shapes.0, dd_offset.shape())?;
+        OPERATION.expect_shape("dw", &self.shapes.1, dw.shape())?;
+        let d_offset = &OPERATION.ordered("d_offset", d_offset)?;
+        let w = &OPERATION.ordered("w", w)?;
+        let dweight = &OPERATION.ordered("dweight", dweight)?;
         let factors = Factors { composer: &self.composer, d_offset, w };
-        let mut dd_offset = Target::new(OPERATION, "dd_offset", dd_offset)?;
-        fill(OPERATION, "dw", dw, |dw| {
+        let mut dd_offset = OPERATION.target("dd_offset", dd_offset)?;
+        OPERATION.fill("dw", dw, |dw| {
             T::compose_gradients(&self.memory, factors, dweight, dw, dd_offset.elements())
         })?;
         dd_offset.store();
@@ -271,11 +258,11 @@ impl<T: Scalar> Compose<T> {
 
     fn expect_factors(
         &self,
-        operation: &'static str,
+        operation: Operation,
         d_offset: &ArrayView3<'_, T>,
         w: &ArrayView3<'_, T>,
     ) -> Result<()> {
-        expect_shape(operation, "d_offset", &self.shapes.0, d_offset.shape())?;
-        expect_shape(operation, "w", &self.shapes.1, w.shape())
+        operation.expect_shape("d_offset", &self.shapes.0, d_offset.shape())?;
+        operation.expect_shape("w", &self.shapes.1, w.shape())
     }
 }

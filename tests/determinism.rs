@@ -5,7 +5,7 @@ mod common;
 
 use common::{Inputs, Numbers, Problem};
 use do_conv::{
-    Composition, Conv2d, Conv2dConfig, DoConv2d, Gradients, PaddingMode, Pairing, Saved,
+    Composition, Conv2d, Conv2dConfig, DoConv2d, DoConv2dGradients, PaddingMode, Pairing,
 };
 use ndarray::{Array4, Axis, s};
 use rayon::prelude::*;
@@ -91,14 +91,14 @@ fn an_image_alone_gives_the_same_bits_as_in_a_batch() {
         for composition in problem.compositions() {
             let layer: DoConv2d<f32> = problem.layer(&inputs, composition);
             let (x, dy) = (inputs.x.mapv(|x| x as f32), inputs.dy.mapv(|dy| dy as f32));
-            let (y, saved) = layer.forward_train(&x).unwrap();
-            let dx = layer.backward(&saved, &dy).unwrap().x.unwrap();
+            let y = layer.forward(&x).unwrap();
+            let dx = layer.backward(&x, &dy).unwrap().x.unwrap();
             for image in 0..problem.batch {
                 let alone = image..image + 1;
                 let x = x.slice(s![alone.clone(), .., .., ..]);
-                let (y_alone, saved) = layer.forward_train(&x).unwrap();
+                let y_alone = layer.forward(&x).unwrap();
                 let dy = dy.slice(s![alone.clone(), .., .., ..]);
-                let dx_alone = layer.backward(&saved, &dy).unwrap().x.unwrap();
+                let dx_alone = layer.backward(&x, &dy).unwrap().x.unwrap();
                 let what = format!("{name}, {composition:?}, image {image}");
                 assert!(y_alone == y.slice(s![alone.clone(), .., .., ..]), "y of {what}");
                 assert!(dx_alone == dx.slice(s![alone, .., .., ..]), "dx of {what}");
@@ -121,7 +121,7 @@ fn a_folded_layer_gives_the_bits_of_kernel_composition() {
     }
 }
 
-fn fill(gradients: &mut Gradients<f32>, value: f32) {
+fn fill(gradients: &mut DoConv2dGradients<f32>, value: f32) {
     gradients.w.fill(value);
     gradients.x.iter_mut().for_each(|array| array.fill(value));
     gradients.d_offset.iter_mut().for_each(|array| array.fill(value));
@@ -135,22 +135,22 @@ fn buffers_are_overwritten() {
         for composition in problem.compositions() {
             let layer: DoConv2d<f32> = problem.layer(&inputs, composition);
             let (x, dy) = (inputs.x.mapv(|x| x as f32), inputs.dy.mapv(|dy| dy as f32));
-            let (y, saved) = layer.forward_train(&x).unwrap();
+            let y = layer.forward(&x).unwrap();
             let mut y_into = Array4::from_elem(y.raw_dim(), f32::NAN);
             layer.forward_into(&x, &mut y_into).unwrap();
             assert_eq!(y_into, y, "{name}, {composition:?}");
 
-            let gradients = layer.backward(&saved, &dy).unwrap();
-            let mut into = layer.gradients(Some(x.dim())).unwrap();
+            let gradients = layer.backward(&x, &dy).unwrap();
+            let mut into = layer.gradients(Some(x.dim().into())).unwrap();
             fill(&mut into, f32::NAN);
-            layer.backward_into(&saved, &dy, into.view_mut()).unwrap();
+            layer.backward_into(&x, &dy, into.view_mut()).unwrap();
             assert_eq!(into, gradients, "{name}, {composition:?}");
 
             let folded = layer.fold();
             y_into.fill(f32::NAN);
             folded.forward_into(&x, &mut y_into).unwrap();
             let plain = folded.backward(&x, &dy).unwrap();
-            let mut plain_into = folded.gradients(Some(x.dim())).unwrap();
+            let mut plain_into = folded.gradients(Some(x.dim().into())).unwrap();
             plain_into.weight.fill(f32::NAN);
             plain_into.x.as_mut().unwrap().fill(f32::NAN);
             plain_into.bias.as_mut().unwrap().fill(f32::NAN);
@@ -168,12 +168,10 @@ fn without_the_gradient_of_the_input_the_others_are_the_same() {
         for composition in problem.compositions() {
             let layer: DoConv2d<f32> = problem.layer(&inputs, composition);
             let (x, dy) = (inputs.x.mapv(|x| x as f32), inputs.dy.mapv(|dy| dy as f32));
-            let (_, saved) = layer.forward_train(&x).unwrap();
-            let saved: Saved<'static, f32> = saved.into_owned();
-            let all = layer.backward(&saved, &dy).unwrap();
+            let all = layer.backward(&x, &dy).unwrap();
             let mut some = layer.gradients(None).unwrap();
-            layer.backward_into(&saved, &dy, some.view_mut()).unwrap();
-            assert_eq!(some, Gradients { x: None, ..all }, "{name}, {composition:?}");
+            layer.backward_into(&x, &dy, some.view_mut()).unwrap();
+            assert_eq!(some, DoConv2dGradients { x: None, ..all }, "{name}, {composition:?}");
         }
     }
 }
@@ -185,8 +183,8 @@ fn strides_do_not_change_bits() {
         for composition in problem.compositions() {
             let layer: DoConv2d<f32> = problem.layer(&inputs, composition);
             let (x, dy) = (inputs.x.mapv(|x| x as f32), inputs.dy.mapv(|dy| dy as f32));
-            let (y, saved) = layer.forward_train(&x).unwrap();
-            let gradients = layer.backward(&saved, &dy).unwrap();
+            let y = layer.forward(&x).unwrap();
+            let gradients = layer.backward(&x, &dy).unwrap();
 
             // The same elements: channels last, rows and columns reversed, every second element.
             let mut channels_last =
@@ -206,11 +204,11 @@ fn strides_do_not_change_bits() {
             ] {
                 let what = format!("{name}, {composition:?}, {layout}");
                 assert_eq!(view, x, "{what}");
-                let (y_view, saved) = layer.forward_train(&view).unwrap();
+                let y_view = layer.forward(&view).unwrap();
                 assert_eq!(y_view, y, "{what}");
                 let dy_view = dy.view().reversed_axes();
                 let dy_view = dy_view.as_standard_layout().into_owned().reversed_axes();
-                assert_eq!(layer.backward(&saved, &dy_view).unwrap(), gradients, "{what}");
+                assert_eq!(layer.backward(&view, &dy_view).unwrap(), gradients, "{what}");
             }
 
             // Outputs of other strides.

@@ -19,7 +19,7 @@ mod parameters;
 
 use std::fmt::Debug;
 
-use do_conv::{Conv2dConfig, Conv2dGradients, Error, ErrorKind, Gradients, Result};
+use do_conv::{Conv2dConfig, Conv2dGradients, DoConv2dGradients, Error, ErrorKind, Result};
 
 const MAX: usize = usize::MAX;
 
@@ -37,8 +37,8 @@ fn refused<T: Debug>(result: Result<T>, kind: ErrorKind, text: &str) {
 }
 
 /// Fills gradients with [`SENTINEL`].
-fn fill_gradients(gradients: &mut Gradients<f32>) {
-    let Gradients { x, w, d_offset, bias, .. } = gradients;
+fn fill_gradients(gradients: &mut DoConv2dGradients<f32>) {
+    let DoConv2dGradients { x, w, d_offset, bias, .. } = gradients;
     w.fill(SENTINEL);
     x.iter_mut().for_each(|x| x.fill(SENTINEL));
     d_offset.iter_mut().for_each(|d| d.fill(SENTINEL));

@@ -5,8 +5,8 @@ mod common;
 
 use common::{Inputs, Numbers, Outputs, Problem, assert_within, gamma, oracle};
 use do_conv::{
-    Composition, Conv2d, DInit, DoConv2d, DoConv2dConfig, Gradients, Init, PaddingMode, Pairing,
-    Scalar,
+    Composition, Conv2d, DInit, DoConv2d, DoConv2dConfig, DoConv2dGradients, Init, PaddingMode,
+    Pairing, Scalar,
 };
 use ndarray::{Array, Array4, Dimension};
 
@@ -156,9 +156,9 @@ impl<'a, T: Number> Life<'a, T> {
 
     fn has_the_right_gradients(&self) {
         let Self { problem, layer, x, target } = self;
-        let (y, saved) = layer.forward_train(x).unwrap();
+        let y = layer.forward(x).unwrap();
         let dy = &y - target;
-        let Gradients { x: dx, w, d_offset, bias, .. } = layer.backward(&saved, &dy).unwrap();
+        let DoConv2dGradients { x: dx, w, d_offset, bias, .. } = layer.backward(x, &dy).unwrap();
 
         let inputs = Inputs {
             x: x.mapv(T::widen),
@@ -195,11 +195,9 @@ impl<'a, T: Number> Life<'a, T> {
         let rate = T::round_from(0.1 / self.target.len() as f64);
         for _ in 0..5 {
             let before = self.loss(layer);
-            let (y, saved) = layer.forward_train(&self.x).unwrap();
-            let gradients = layer.backward(&saved, &(&y - &self.target)).unwrap();
-            let steps = layer.parameters_mut().zip(gradients.parameters());
-            for ((name, parameters), (gradient_name, gradients)) in steps {
-                assert_eq!((name, parameters.len()), (gradient_name, gradients.len()));
+            let y = layer.forward(&self.x).unwrap();
+            let gradients = layer.backward(&self.x, &(&y - &self.target)).unwrap();
+            for (_, parameters, gradients) in layer.parameters_with_gradients(&gradients).unwrap() {
                 for (parameter, &gradient) in parameters.iter_mut().zip(gradients) {
                     *parameter -= rate * gradient;
                 }
@@ -232,16 +230,14 @@ impl<'a, T: Number> Life<'a, T> {
         let loaded: DoConv2d<T> = serde_json::from_str(&json).unwrap();
         assert!(&loaded == layer, "{layer}");
         assert_eq!(bits(&loaded.weight()), bits(&layer.weight()));
-        let (y, saved) = layer.forward_train(x).unwrap();
-        let (loaded_y, loaded_saved) = loaded.forward_train(x).unwrap();
+        let y = layer.forward(x).unwrap();
+        let loaded_y = loaded.forward(x).unwrap();
         assert_eq!(bits(&loaded_y), bits(&y));
-        let gradients = layer.backward(&saved, &y).unwrap();
-        assert_eq!(loaded.backward(&loaded_saved, &y).unwrap(), gradients);
-        let error = loaded.backward(&saved, &y).unwrap_err();
-        assert_eq!(error.kind, do_conv::ErrorKind::StaleState);
+        let gradients = layer.backward(x, &y).unwrap();
+        assert_eq!(loaded.backward(x, &y).unwrap(), gradients);
 
         let json = serde_json::to_string(&gradients).unwrap();
-        assert_eq!(serde_json::from_str::<Gradients<T>>(&json).unwrap(), gradients);
+        assert_eq!(serde_json::from_str::<DoConv2dGradients<T>>(&json).unwrap(), gradients);
 
         let folded = layer.fold();
         let json = serde_json::to_string(&folded).unwrap();
@@ -411,18 +407,18 @@ fn what_a_layer_did_before_does_not_matter() {
             let (plain, used_plain) = (fresh.fold(), fresh.fold());
             // Not-a-numbers fill the buffers of a larger pass.
             let bad = Array4::from_elem((3, 16, 20, 23), f32::NAN);
-            let (y, saved) = used.forward_train(&bad).unwrap();
-            used.backward(&saved, &y).unwrap();
+            let y = used.forward(&bad).unwrap();
+            used.backward(&bad, &y).unwrap();
             used_plain.backward(&bad, &y).unwrap();
 
             let x = images([2, 16, 9, 11]);
             let dy = images([2, 32, 9, 11]);
-            let (y, saved) = fresh.forward_train(&x).unwrap();
+            let y = fresh.forward(&x).unwrap();
             let mut again = Array4::zeros(y.dim());
-            let saved_again = used.forward_train_into(&x, &mut again).unwrap();
+            used.forward_into(&x, &mut again).unwrap();
             assert_eq!(bits(&again), bits(&y));
-            let gradients = fresh.backward(&saved, &dy).unwrap();
-            assert_eq!(used.backward(&saved_again, &dy).unwrap(), gradients);
+            let gradients = fresh.backward(&x, &dy).unwrap();
+            assert_eq!(used.backward(&x, &dy).unwrap(), gradients);
             assert_eq!(used_plain.backward(&x, &dy).unwrap(), plain.backward(&x, &dy).unwrap());
         }
     }
@@ -434,8 +430,8 @@ fn layers_show_no_buffers() {
     let folded = layer.fold();
     let new = [format!("{layer:?}"), format!("{folded:?}")];
     let x = Array4::ones((4, 16, 20, 20));
-    let (y, saved) = layer.forward_train(&x).unwrap();
-    layer.backward(&saved, &y).unwrap();
+    let y = layer.forward(&x).unwrap();
+    layer.backward(&x, &y).unwrap();
     folded.forward(&x).unwrap();
     assert_eq!([format!("{layer:?}"), format!("{folded:?}")], new);
 }

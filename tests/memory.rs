@@ -57,7 +57,7 @@ fn a_pass_takes_two_mebibytes_a_thread_at_most() {
         let info = count(|| conv.forward_into(&x, &mut y).unwrap());
         let forward = info.bytes_max;
         assert!(info.bytes_max <= 2 * MIB + kernel, "forward: {config:?}, {input:?}: {info:?}");
-        let mut gradients = conv.gradients(Some(x.dim())).unwrap();
+        let mut gradients = conv.gradients(Some(x.dim().into())).unwrap();
         let info = count(|| conv.backward_into(&x, &y, gradients.view_mut()).unwrap());
         assert!(info.bytes_max <= 2 * MIB + kernel, "backward: {config:?}, {input:?}: {info:?}");
         let [forward, backward] = [forward, info.bytes_max].map(|bytes| bytes as f64 / MIB as f64);

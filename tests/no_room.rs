@@ -3,9 +3,9 @@
 use std::alloc::System;
 
 use cap::Cap;
-use do_conv::operator::{Compose, Convolve, ConvolveGradientsMut};
+use do_conv::operator::{Compose, Convolve};
 use do_conv::{
-    Composition, Conv2dGradientsMut, DoConv2d, DoConv2dConfig, ErrorKind, GradientsMut,
+    Composition, Conv2dGradientsMut, DoConv2d, DoConv2dConfig, DoConv2dGradientsMut, ErrorKind,
     PaddingMode, Pairing, Result,
 };
 use ndarray::{Array4, ArrayBase, ArrayD, ArrayViewMut, Dimension, Ix4, RawData};
@@ -108,7 +108,8 @@ fn refuse_without_room() {
             Box::new(move |gradients| {
                 let [dx, weight, bias] = gradients else { unreachable!() };
                 let (x_gradient, bias) = (Some(view(dx)), Some(view(bias)));
-                let gradients = Conv2dGradientsMut { x: x_gradient, weight: view(weight), bias };
+                let gradients =
+                    Conv2dGradientsMut { x: x_gradient, weight: Some(view(weight)), bias };
                 conv.backward_into(x, dy, gradients)
             })
         };
@@ -124,14 +125,15 @@ fn refuse_without_room() {
                 refused[index] += refusals(&what, &forward, &[&output]);
             }
         }
-        let (_, saved) = &layer.forward_train(x).unwrap();
+        let images = x;
         let backward = || -> Call {
             let layer = layer.clone();
             Box::new(move |gradients| {
                 let [dx, w, d_offset, bias] = gradients else { unreachable!() };
                 let (x, bias) = (Some(view(dx)), Some(view(bias)));
                 let d_offset = layer.d_offset().map(|_| view(d_offset));
-                layer.backward_into(saved, dy, GradientsMut { x, w: view(w), d_offset, bias })
+                let w = Some(view(w));
+                layer.backward_into(images, dy, DoConv2dGradientsMut { x, w, d_offset, bias })
             })
         };
         refused[4] += refusals(&what, &backward, &[&input, w.shape(), d_shape, &bias]);
@@ -148,7 +150,7 @@ fn refuse_without_room() {
             Box::new(move |gradients| {
                 let [dx, dweight] = gradients else { unreachable!() };
                 let [dx, dweight] = [dx, dweight].map(|array| Some(turn(view(array))));
-                let gradients = ConvolveGradientsMut { x: dx, weight: dweight, bias: None };
+                let gradients = Conv2dGradientsMut { x: dx, weight: dweight, bias: None };
                 convolve.backward_into(turn(x.view()), weight, turn(dy.view()), gradients)
             })
         };

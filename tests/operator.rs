@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Inputs, Numbers, Problem, strategy, table};
-use do_conv::operator::{Compose, Convolve, ConvolveGradientsMut};
+use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve};
 use do_conv::{Composition, Conv2dConfig, DoConv2dConfig, ErrorKind, Scalar};
 use ndarray::{Array1, Array3, Array4, ShapeBuilder};
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ fn solve<T: Scalar>(problem: &Problem, inputs: &Inputs) -> Solution<T> {
     let mut dx = Array4::from_elem(x.raw_dim().f(), T::nan());
     let mut dweight = Array4::from_elem(weight.raw_dim().f(), T::nan());
     let mut db = Array1::from_elem(problem.out_channels, T::nan());
-    let gradients = ConvolveGradientsMut {
+    let gradients = Conv2dGradientsMut {
         x: Some(dx.view_mut()),
         weight: Some(dweight.view_mut()),
         bias: Some(db.view_mut()),
@@ -73,8 +73,8 @@ fn equals_the_layer<T: Scalar>(problem: &Problem, seed: u64) {
     let inputs = problem.inputs(|| numbers.real());
     let layer = problem.layer::<T>(&inputs, Composition::Kernel);
     let x = inputs.x.mapv(T::round_from);
-    let (y, saved) = layer.forward_train(&x).unwrap();
-    let gradients = layer.backward(&saved, &inputs.dy.mapv(T::round_from)).unwrap();
+    let y = layer.forward(&x).unwrap();
+    let gradients = layer.backward(&x, &inputs.dy.mapv(T::round_from)).unwrap();
     let got = solve::<T>(problem, &inputs);
     assert_eq!(got.weight, layer.weight());
     assert_eq!(got.y, y);
@@ -109,10 +109,10 @@ fn gradients_that_arent_wanted_arent_needed() {
     let convolve: Convolve<f32> = Convolve::new(&Conv2dConfig::new(2, 3, [2, 2])).unwrap();
     let (x, weight) = (Array4::ones((1, 2, 4, 4)), Array4::ones((3, 2, 2, 2)));
     let dy = Array4::ones((1, 3, 3, 3));
-    let none = ConvolveGradientsMut { x: None, weight: None, bias: None };
+    let none = Conv2dGradientsMut { x: None, weight: None, bias: None };
     convolve.backward_into(x.view(), weight.view(), dy.view(), none).unwrap();
     let mut db = Array1::zeros(3);
-    let bias = ConvolveGradientsMut { x: None, weight: None, bias: Some(db.view_mut()) };
+    let bias = Conv2dGradientsMut { x: None, weight: None, bias: Some(db.view_mut()) };
     convolve.backward_into(x.view(), weight.view(), dy.view(), bias).unwrap();
     assert_eq!(db, Array1::from_elem(3, 9.0));
 }
@@ -153,11 +153,8 @@ fn arrays_of_other_shapes_are_refused_and_nothing_is_written() {
     assert!(y.iter().all(|&value| value == 7.0));
 
     let (mut dx, mut dweight) = (x.clone(), four((4, 1, 2, 1)));
-    let gradients = ConvolveGradientsMut {
-        x: Some(dx.view_mut()),
-        weight: Some(dweight.view_mut()),
-        bias: None,
-    };
+    let gradients =
+        Conv2dGradientsMut { x: Some(dx.view_mut()), weight: Some(dweight.view_mut()), bias: None };
     let error = convolve.backward_into(x.view(), weight.view(), y.view(), gradients).unwrap_err();
     assert_eq!(
         error.to_string(),

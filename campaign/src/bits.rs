@@ -37,8 +37,8 @@ impl Results {
         dy: &Array4<T>,
     ) -> Result<Self, String> {
         let text = |error: do_conv::Error| error.to_string();
-        let (y, saved) = layer.forward_train(x).map_err(text)?;
-        let gradients = layer.backward(&saved, dy).map_err(text)?;
+        let y = layer.forward(x).map_err(text)?;
+        let gradients = layer.backward(x, dy).map_err(text)?;
         let mut all = vec![("y", bits(y.view())), ("weight", bits(layer.weight().view()))];
         all.extend(gradients.x.map(|dx| ("dx", bits(dx.view()))));
         all.push(("dw", bits(gradients.w.view())));

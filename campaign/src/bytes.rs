@@ -1,6 +1,6 @@
 //! Bytes decoded into settings, shapes and values are refused or work, and never panic.
 
-use do_conv::operator::{Compose, Convolve, ConvolveGradientsMut};
+use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve};
 use do_conv::{Composition, Conv2d, DoConv2d, DoConv2dConfig, Padding, PaddingMode, Pairing};
 use ndarray::{Array, Array1, Array3, Array4, Dimension, IntoDimension};
 
@@ -175,11 +175,8 @@ fn run(reader: &mut Reader) -> f64 {
     let own = bias.as_ref().map(|bias| bias.view());
     count(convolve.forward_into(x.view(), weight.view(), own, y.view_mut()).is_ok());
     let (mut dx, mut dweight) = (x.clone(), weight.clone());
-    let gradients = ConvolveGradientsMut {
-        x: Some(dx.view_mut()),
-        weight: Some(dweight.view_mut()),
-        bias: None,
-    };
+    let gradients =
+        Conv2dGradientsMut { x: Some(dx.view_mut()), weight: Some(dweight.view_mut()), bias: None };
     count(convolve.backward_into(x.view(), weight.view(), dy.view(), gradients).is_ok());
     if let Ok(layer) = Conv2d::from_parameters(conv.clone(), weight.clone(), bias.clone()) {
         count(layer.forward(&x).is_ok());
@@ -198,9 +195,9 @@ fn run(reader: &mut Reader) -> f64 {
     let offset = (taps > 1).then_some(offset);
     if let Ok(layer) = DoConv2d::from_parameters(config, offset, w, bias) {
         count(layer.forward(&x).is_ok());
-        if let Ok((y, saved)) = layer.forward_train(&x) {
-            count(layer.backward(&saved, &dy).is_ok());
-            count(layer.backward(&saved, &y).is_ok());
+        if let Ok(y) = layer.forward(&x) {
+            count(layer.backward(&x, &dy).is_ok());
+            count(layer.backward(&x, &y).is_ok());
         }
         count(layer.fold().forward(&x).is_ok());
     }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use do_conv::operator::{Compose, Convolve, ConvolveGradientsMut};
-use do_conv::{Conv2d, Conv2dGradientsMut, DoConv2d, GradientsMut, Scalar};
+use do_conv::operator::{Compose, Convolve};
+use do_conv::{Conv2d, Conv2dGradientsMut, DoConv2d, DoConv2dGradientsMut, Scalar};
 use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut1, ArrayViewMut3, ArrayViewMut4};
 
 use crate::case::Case;
@@ -168,7 +168,7 @@ fn refused<T: Scalar>(
     let refused = layer.output_shape(case.x_shape()).is_err()
         && layer.forward(&x).is_err()
         && layer.forward_into(&x, &mut y).is_err()
-        && layer.forward_train(&x).is_err()
+        && layer.backward(&x, &y).is_err()
         && conv.forward(&x).is_err()
         && conv.forward_into(&x, &mut y).is_err()
         && conv.backward(&x, &y).is_err();
@@ -197,8 +197,7 @@ fn dirty<T: Scalar>(
         }
         let x = Array4::from_elem(case.x_shape(), T::nan());
         let dy = Array4::from_elem(case.y_shape(), T::nan());
-        let (_, saved) = layer.forward_train(&x).map_err(text)?;
-        layer.backward(&saved, &dy).map_err(text)?;
+        layer.backward(&x, &dy).map_err(text)?;
         conv.forward(&x).map_err(text)?;
         conv.backward(&x, &dy).map_err(text)?;
         let mut y = dy.clone();
@@ -223,9 +222,9 @@ fn over<T: Scalar>(
     let text = |error: do_conv::Error| error.to_string();
     same("weight", &layer(own, fresh).weight().into_dyn(), &expected.kernel)?;
     if case.layout == 0 {
-        let (y, saved) = layer(own, fresh).forward_train(&x).map_err(text)?;
+        let y = layer(own, fresh).forward(&x).map_err(text)?;
         same("y", &y.into_dyn(), &expected.y)?;
-        let got = layer(own, fresh).backward(&saved, &dy).map_err(text)?;
+        let got = layer(own, fresh).backward(&x, &dy).map_err(text)?;
         same("dx", &got.x.ok_or("no dx")?.into_dyn(), &expected.dx)?;
         same("dw", &got.w.into_dyn(), &expected.dw)?;
         got.d_offset.map_or(Ok(()), |d| same("dd_offset", &d.into_dyn(), &expected.doffset))?;
@@ -246,16 +245,16 @@ fn over<T: Scalar>(
     );
     let [y, dx, dw, doffset, dbias] = &mut places.0[..] else { unreachable!("five places") };
     let mut y: ArrayViewMut4<T> = rank_mut(y.1.view_mut());
-    let saved = layer(own, fresh).forward_train_into(&x, &mut y).map_err(|e| e.to_string())?;
+    layer(own, fresh).forward_into(&x, &mut y).map_err(|e| e.to_string())?;
     let dbias: ArrayViewMut1<T> = rank_mut(dbias.1.view_mut());
     let doffset: ArrayViewMut3<T> = rank_mut(doffset.1.view_mut());
-    let gradients = GradientsMut {
+    let gradients = DoConv2dGradientsMut {
         x: Some(rank_mut(dx.1.view_mut())),
-        w: rank_mut(dw.1.view_mut()),
+        w: Some(rank_mut(dw.1.view_mut())),
         d_offset: (case.taps() > 1).then_some(doffset),
         bias: case.bias.then_some(dbias),
     };
-    layer(own, fresh).backward_into(&saved, &dy, gradients).map_err(|e| e.to_string())?;
+    layer(own, fresh).backward_into(&x, &dy, gradients).map_err(|e| e.to_string())?;
     places.compare([&expected.y, &expected.dx, &expected.dw, &expected.doffset, &expected.dbias])
 }
 
@@ -291,7 +290,7 @@ fn plain<T: Scalar>(
     let dbias: ArrayViewMut1<T> = rank_mut(dbias.1.view_mut());
     let gradients = Conv2dGradientsMut {
         x: Some(rank_mut(dx.1.view_mut())),
-        weight: rank_mut(dweight.1.view_mut()),
+        weight: Some(rank_mut(dweight.1.view_mut())),
         bias: case.bias.then_some(dbias),
     };
     layer(conv, fresh).backward_into(&x, &dy, gradients).map_err(|e| e.to_string())?;
@@ -325,11 +324,9 @@ fn lent<T: Scalar>(
         .forward_into(x.view(), weight.view(), bias, y)
         .map_err(|e| e.to_string())?;
     let dbias: ArrayViewMut1<T> = rank_mut(dbias.1.view_mut());
-    let first =
-        ConvolveGradientsMut { x: Some(rank_mut(dx.1.view_mut())), weight: None, bias: None };
+    let first = Conv2dGradientsMut { x: Some(rank_mut(dx.1.view_mut())), weight: None, bias: None };
     let dweight = Some(rank_mut(dweight.1.view_mut()));
-    let second =
-        ConvolveGradientsMut { x: None, weight: dweight, bias: case.bias.then_some(dbias) };
+    let second = Conv2dGradientsMut { x: None, weight: dweight, bias: case.bias.then_some(dbias) };
     for gradients in [first, second] {
         layer(convolve, fresh)
             .backward_into(x.view(), weight.view(), dy.view(), gradients)

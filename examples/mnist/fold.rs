@@ -2,10 +2,9 @@
 
 use std::iter::zip;
 
-use do_conv::{Conv2d, DoConv2d, Error, FoldCheck};
+use do_conv::{Conv2d, DoConv2d, Error, FoldCheck, Layer};
 
 use crate::data::Set;
-use crate::layer::Layer;
 use crate::net::{LAYERS, Net};
 use crate::train::TEST_BATCH;
 
@@ -18,7 +17,11 @@ pub struct Difference {
 }
 
 impl Difference {
-    pub fn between<A: Layer, B: Layer>(a: &Net<A>, b: &Net<B>, test: &Set) -> Result<Self, Error> {
+    pub fn between<A: Layer<f32>, B: Layer<f32>>(
+        a: &Net<A>,
+        b: &Net<B>,
+        test: &Set,
+    ) -> Result<Self, Error> {
         let mut difference = Self { logits: 0, differing: 0, largest: 0.0 };
         for (x, _) in test.batches(TEST_BATCH) {
             for (a, b) in zip(a.logits(&x)?, b.logits(&x)?) {

@@ -13,7 +13,6 @@
 mod args;
 mod data;
 mod fold;
-mod layer;
 mod net;
 mod plot;
 mod report;

@@ -1,10 +1,9 @@
 //! The net: three 3×3 convolutions of stride 2, a ReLU after each, then the mean over the pixels.
 
-use do_conv::{Conv2d, Conv2dConfig, DInit, DoConv2d, DoConv2dConfig, Error};
+use do_conv::{Conv2d, Conv2dConfig, DInit, DoConv2d, DoConv2dConfig, Error, Layer};
 use ndarray::{Array2, Array4, Axis, Zip};
 
 use crate::data::{CLASSES, SIDE};
-use crate::layer::{Layer, Shape};
 
 pub const LAYERS: usize = 3;
 
@@ -18,8 +17,8 @@ pub struct Net<L> {
 }
 
 /// The shape of the input of a layer.
-pub fn input_shape(layer: usize, batch: usize) -> Shape {
-    (batch, CHANNELS[layer], SIDES[layer], SIDES[layer])
+pub fn input_shape(layer: usize, batch: usize) -> [usize; 4] {
+    [batch, CHANNELS[layer], SIDES[layer], SIDES[layer]]
 }
 
 impl Net<Conv2d<f32>> {
@@ -58,7 +57,7 @@ fn layer_seed(seed: u64, layer: usize) -> u64 {
     seed * LAYERS as u64 + layer as u64
 }
 
-impl<L: Layer> Net<L> {
+impl<L: Layer<f32>> Net<L> {
     pub fn logits(&self, x: &Array4<f32>) -> Result<Array2<f32>, Error> {
         let [.., last] = self.activations(x)?;
         Ok(mean_of_pixels(&last))
@@ -91,26 +90,21 @@ impl<L: Layer> Net<L> {
         gradients: &mut [L::Gradients; LAYERS],
     ) -> Result<f32, Error> {
         let [first, second, third] = &self.layers;
-        let (y, saved1) = first.forward_train(x)?;
-        let a1 = relu(y);
-        let (y, saved2) = second.forward_train(&a1)?;
-        let a2 = relu(y);
-        let (y, saved3) = third.forward_train(&a2)?;
-        let a3 = relu(y);
+        let [a1, a2, a3] = self.activations(x)?;
         let (loss, dlogits) = cross_entropy(mean_of_pixels(&a3), labels);
 
         let [gradients1, gradients2, gradients3] = gradients;
         let dy = mean_of_pixels_backward(&dlogits, &a3);
-        third.backward_into(&saved3, &dy, gradients3)?;
+        third.backward_into(&a2, &dy, gradients3)?;
         let dy = relu_backward(x_gradient::<L>(gradients3), &a2);
-        second.backward_into(&saved2, dy, gradients2)?;
+        second.backward_into(&a1, dy, gradients2)?;
         let dy = relu_backward(x_gradient::<L>(gradients2), &a1);
-        first.backward_into(&saved1, dy, gradients1)?;
+        first.backward_into(x, dy, gradients1)?;
         Ok(loss)
     }
 }
 
-fn x_gradient<L: Layer>(gradients: &mut L::Gradients) -> &mut Array4<f32> {
+fn x_gradient<L: Layer<f32>>(gradients: &mut L::Gradients) -> &mut Array4<f32> {
     L::x_gradient(gradients).expect("`Net::gradients` asks for the gradient of every inner input")
 }
 

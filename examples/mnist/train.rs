@@ -3,12 +3,11 @@
 use std::iter::zip;
 use std::time::{Duration, Instant};
 
-use do_conv::Error;
+use do_conv::{Error, Layer};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 use crate::data::Set;
-use crate::layer::Layer;
 use crate::net::{LAYERS, Net};
 
 pub const BATCH: usize = 32;
@@ -29,16 +28,21 @@ pub struct Epoch {
     pub time: Duration,
 }
 
-pub struct Trainer<L: Layer> {
+pub struct Trainer<L: Layer<f32>> {
     pub net: Net<L>,
     gradients: [L::Gradients; LAYERS],
     velocities: Vec<Vec<f32>>,
 }
 
-impl<L: Layer> Trainer<L> {
-    pub fn new(net: Net<L>) -> Result<Self, Error> {
+impl<L: Layer<f32>> Trainer<L> {
+    pub fn new(mut net: Net<L>) -> Result<Self, Error> {
         let gradients = net.gradients(BATCH)?;
-        Ok(Self { net, gradients, velocities: Vec::new() })
+        let mut velocities = Vec::new();
+        for (layer, gradients) in zip(&mut net.layers, &gradients) {
+            let parameters = layer.parameters_with_gradients(gradients)?;
+            velocities.extend(parameters.map(|(_, parameter, _)| vec![0.0; parameter.len()]));
+        }
+        Ok(Self { net, gradients, velocities })
     }
 
     /// Trains on the batches of `order`, calling `stepped` after each, then tests.
@@ -57,7 +61,7 @@ impl<L: Layer> Trainer<L> {
         for indices in batches {
             let (x, labels) = train.batch(indices.iter().copied());
             loss += f64::from(self.net.backward(&x, &labels, &mut self.gradients)?);
-            self.descend();
+            self.descend()?;
             stepped();
         }
         let time = start.elapsed();
@@ -65,22 +69,22 @@ impl<L: Layer> Trainer<L> {
     }
 
     /// `v ← momentum·v + gradient`, `parameter ← parameter − rate·v`
-    fn descend(&mut self) {
-        let parameters = zip(&mut self.net.layers, &self.gradients)
-            .flat_map(|(layer, gradients)| layer.parameters(gradients));
-        for (i, (parameter, gradient)) in parameters.enumerate() {
-            if i == self.velocities.len() {
-                self.velocities.push(vec![0.0; parameter.len()]);
-            }
-            for ((p, g), v) in zip(zip(parameter, gradient), &mut self.velocities[i]) {
-                *v = MOMENTUM * *v + g;
-                *p -= LEARNING_RATE * *v;
+    fn descend(&mut self) -> Result<(), Error> {
+        let mut velocities = self.velocities.iter_mut();
+        for (layer, gradients) in zip(&mut self.net.layers, &self.gradients) {
+            for (_, parameter, gradient) in layer.parameters_with_gradients(gradients)? {
+                let velocity = velocities.next().expect("one for each parameter");
+                for ((p, g), v) in zip(zip(parameter, gradient), velocity) {
+                    *v = MOMENTUM * *v + g;
+                    *p -= LEARNING_RATE * *v;
+                }
             }
         }
+        Ok(())
     }
 }
 
-fn accuracy<L: Layer>(net: &Net<L>, test: &Set) -> Result<f64, Error> {
+fn accuracy<L: Layer<f32>>(net: &Net<L>, test: &Set) -> Result<f64, Error> {
     let mut correct = 0;
     for (x, labels) in test.batches(TEST_BATCH) {
         for (logits, &label) in zip(net.logits(&x)?.outer_iter(), &labels) {

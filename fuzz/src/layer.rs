@@ -1,6 +1,6 @@
 //! What must hold for a layer and what it folds into.
 
-use do_conv::{Composition, Conv2d, Conv2dGradientsMut, DoConv2d, GradientsMut, Saved, Scalar};
+use do_conv::{Composition, Conv2d, Conv2dGradientsMut, DoConv2d, DoConv2dGradientsMut, Scalar};
 use ndarray::{Array1, Array3, Array4, Ix1, Ix3, Ix4};
 
 use crate::case::Case;
@@ -52,19 +52,19 @@ pub fn check<T: Scalar>(case: &Case) {
 /// An input that has no output is refused by every call, and nothing is written.
 fn refused<T: Scalar>(layer: &DoConv2d<T>, conv: &Conv2d<T>, Arrays { x, dy, .. }: &Arrays<T>) {
     assert!(layer.forward(x).is_err() && conv.forward(x).is_err());
-    assert!(layer.forward_train(x).is_err() && conv.backward(x, dy).is_err());
+    assert!(layer.backward(x, dy).is_err() && conv.backward(x, dy).is_err());
     assert!(layer.check_fold(conv, x).is_err());
     let mut y = sevens((x.dim().0, layer.w().dim().0, 1, 2));
     assert!(layer.forward_into(x, &mut y).is_err() && conv.forward_into(x, &mut y).is_err());
-    assert!(layer.forward_train_into(x, &mut y).is_err() && untouched(&y));
+    assert!(untouched(&y));
 }
 
 /// A layer that was used gives the bits of one that wasn't, wherever arrays lie.
 fn used<T: Scalar>(case: &Case, layer: &DoConv2d<T>, conv: &Conv2d<T>, arrays: &Arrays<T>) {
     let Arrays { x, dy, .. } = arrays;
     // A clone has no buffers yet.
-    let (y, saved) = layer.clone().forward_train(x).expect("an output");
-    let gradients = layer.clone().backward(&saved, dy).expect("gradients");
+    let y = layer.clone().forward(x).expect("an output");
+    let gradients = layer.clone().backward(x, dy).expect("gradients");
     let plain_y = conv.clone().forward(x).expect("an output");
     let plain = conv.clone().backward(x, dy).expect("gradients");
     assert_eq!(y.shape(), dy.shape());
@@ -90,13 +90,13 @@ fn used<T: Scalar>(case: &Case, layer: &DoConv2d<T>, conv: &Conv2d<T>, arrays: &
         let mut dw = place(1, gradients.w.shape());
         let mut doffset = gradients.d_offset.as_ref().map(|offset| place(2, offset.shape()));
         let mut dbias = gradients.bias.as_ref().map(|bias| place(3, bias.shape()));
-        let places = GradientsMut {
+        let places = DoConv2dGradientsMut {
             x: with_x.then(|| dx.view_mut()),
-            w: dw.view_mut(),
+            w: Some(dw.view_mut()),
             d_offset: doffset.as_mut().map(|offset| offset.view_mut()),
             bias: dbias.as_mut().map(|bias| bias.view_mut()),
         };
-        layer.backward_into(&saved, &dy, places).expect("gradients");
+        layer.backward_into(&x, &dy, places).expect("gradients");
         if with_x {
             let want = gradients.x.as_ref().expect("the gradient of x");
             expect_bits("dx", &dx.view::<Ix4>(), want);
@@ -111,7 +111,7 @@ fn used<T: Scalar>(case: &Case, layer: &DoConv2d<T>, conv: &Conv2d<T>, arrays: &
         let mut dweight = place(4, plain.weight.shape());
         let places = Conv2dGradientsMut {
             x: with_x.then(|| dx.view_mut()),
-            weight: dweight.view_mut(),
+            weight: Some(dweight.view_mut()),
             bias: dbias.as_mut().map(|bias| bias.view_mut()),
         };
         conv.backward_into(&x, &dy, places).expect("gradients");
@@ -124,7 +124,7 @@ fn used<T: Scalar>(case: &Case, layer: &DoConv2d<T>, conv: &Conv2d<T>, arrays: &
         [dx, dw, dweight].into_iter().chain(optional).for_each(Lent::expect_nines);
     }
     folded(case, layer, conv, arrays, &plain_y);
-    wrong(case, layer, conv, arrays, &saved);
+    wrong(case, layer, conv, arrays);
 }
 
 /// Sums of small integers are what the definition says.
@@ -138,8 +138,8 @@ fn exact<T: Scalar>(case: &Case, layer: &DoConv2d<T>, arrays: &Arrays<T>) {
         dy: dy.mapv(T::widen),
     };
     let found = solve(&case.config, &given);
-    let (y, saved) = layer.forward_train(x).expect("an output");
-    let gradients = layer.backward(&saved, dy).expect("gradients");
+    let y = layer.forward(x).expect("an output");
+    let gradients = layer.backward(x, dy).expect("gradients");
     let plain = layer.fold().backward(x, dy).expect("gradients");
     expect_values("y", &y, &found.y);
     expect_values("weight", &layer.weight(), &found.weight);
@@ -164,8 +164,7 @@ fn spoil<T: Scalar>(case: &Case, layer: &DoConv2d<T>, conv: &Conv2d<T>) {
             continue;
         }
         let [x, dy] = [input, output].map(|shape| Array4::from_elem(shape, T::nan()));
-        let (_, saved) = layer.forward_train(&x).expect("an output");
-        layer.backward(&saved, &dy).expect("gradients");
+        layer.backward(&x, &dy).expect("gradients");
         conv.forward(&x).expect("an output");
         conv.backward(&x, &dy).expect("gradients");
     }
@@ -199,12 +198,11 @@ fn wrong<T: Scalar>(
     layer: &DoConv2d<T>,
     conv: &Conv2d<T>,
     Arrays { x, dy, .. }: &Arrays<T>,
-    saved: &Saved<'_, T>,
 ) {
     let x_of_rank_3 = sevens::<T, Ix3>([1, 2, 3]);
     assert!(layer.forward(&x_of_rank_3).is_err() && conv.forward(&x_of_rank_3).is_err());
     let gradients = || {
-        let mut places = layer.gradients(Some(x.dim())).expect("small gradients");
+        let mut places = layer.gradients(Some(x.dim().into())).expect("small gradients");
         let seven = T::round_from(7.0);
         places.x.as_mut().expect("the gradient of x").fill(seven);
         places.w.fill(seven);
@@ -212,8 +210,8 @@ fn wrong<T: Scalar>(
         places.bias.iter_mut().for_each(|bias| bias.fill(seven));
         places
     };
-    let expect_refused = |dy: &Array4<T>, mut places: do_conv::Gradients<T>| {
-        assert!(layer.backward_into(saved, dy, places.view_mut()).is_err());
+    let expect_refused = |dy: &Array4<T>, mut places: do_conv::DoConv2dGradients<T>| {
+        assert!(layer.backward_into(x, dy, places.view_mut()).is_err());
         assert!(places.x.iter().all(|x| untouched(x)) && untouched(&places.w));
         assert!(places.d_offset.iter().all(|offset| untouched(offset)));
         assert!(places.bias.iter().all(|bias| untouched(bias)));
@@ -221,14 +219,14 @@ fn wrong<T: Scalar>(
     if let Some(shape) = case.wrong_shape(dy.dim().into()) {
         let mut y = sevens(shape);
         assert!(layer.forward_into(x, &mut y).is_err() && conv.forward_into(x, &mut y).is_err());
-        assert!(layer.forward_train_into(x, &mut y).is_err() && untouched(&y));
-        assert!(layer.backward(saved, &y).is_err() && conv.backward(x, &y).is_err());
+        assert!(untouched(&y));
+        assert!(layer.backward(x, &y).is_err() && conv.backward(x, &y).is_err());
         expect_refused(&y, gradients());
     }
     if let Some(shape) = case.wrong_shape(case.w_shape()) {
-        expect_refused(dy, do_conv::Gradients { w: sevens(shape), ..gradients() });
+        expect_refused(dy, do_conv::DoConv2dGradients { w: sevens(shape), ..gradients() });
     }
     if let Some(shape) = case.wrong_shape(x.dim().into()) {
-        expect_refused(dy, do_conv::Gradients { x: Some(sevens(shape)), ..gradients() });
+        expect_refused(dy, do_conv::DoConv2dGradients { x: Some(sevens(shape)), ..gradients() });
     }
 }

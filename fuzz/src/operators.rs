@@ -1,6 +1,6 @@
 //! What must hold for the operators, whose arrays are lent.
 
-use do_conv::operator::{Compose, Convolve, ConvolveGradientsMut};
+use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve};
 use do_conv::{Conv2d, DoConv2d, Scalar};
 use ndarray::{Array1, Array3, Array4, Ix1, Ix3, Ix4};
 
@@ -111,7 +111,7 @@ fn convolved<T: Scalar>(case: &Case, convolve: &Convolve<T>, output: [usize; 4])
         let mut places = [x.shape(), weight.shape(), &[conv.out_channels]]
             .map(|shape| Lent::new(layouts >> 39, shape));
         let [x_into, weight_into, bias_into] = &mut places;
-        let into_places = ConvolveGradientsMut {
+        let into_places = Conv2dGradientsMut {
             x: wants(0).then(|| x_into.view_mut()),
             weight: wants(1).then(|| weight_into.view_mut()),
             bias: wants(2).then(|| bias_into.view_mut()),
@@ -136,7 +136,7 @@ fn convolved<T: Scalar>(case: &Case, convolve: &Convolve<T>, output: [usize; 4])
         let mut y = Lent::<T>::new(layouts, &shape);
         let mut x_into = Lent::<T>::new(layouts, x.shape());
         assert!(convolve.forward_into(x, weight, bias, y.view_mut::<Ix4>()).is_err());
-        let places = ConvolveGradientsMut { x: Some(x_into.view_mut()), weight: None, bias: None };
+        let places = Conv2dGradientsMut { x: Some(x_into.view_mut()), weight: None, bias: None };
         assert!(convolve.backward_into(x, weight, y.view::<Ix4>(), places).is_err());
         assert!(y.is_untouched() && x_into.is_untouched());
     }
@@ -147,7 +147,7 @@ fn convolved<T: Scalar>(case: &Case, convolve: &Convolve<T>, output: [usize; 4])
         let wrong = wrong.view::<Ix4>();
         assert!(convolve.forward_into(x, wrong, bias, y.view_mut::<Ix4>()).is_err());
         let places =
-            ConvolveGradientsMut { x: None, weight: Some(weight_into.view_mut()), bias: None };
+            Conv2dGradientsMut { x: None, weight: Some(weight_into.view_mut()), bias: None };
         assert!(convolve.backward_into(x, weight, dy, places).is_err());
         assert!(y.is_untouched() && weight_into.is_untouched());
     }

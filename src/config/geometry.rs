@@ -2,8 +2,7 @@
 //! spec resolved against an input size. All size and padding arithmetic is here.
 
 use super::padding::PaddingMode;
-use crate::array::element_count;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Operation, Result};
 
 /// A checked configuration: every field is positive where it must be, groups divide channels and
 /// the padding is known for each side.
@@ -78,12 +77,9 @@ pub struct Geometry {
 
 impl Geometry {
     /// Resolves `spec` for an input `[batch, channels, height, width]`.
-    pub fn new(operation: &'static str, spec: &Spec, input: [usize; 4]) -> Result<Self> {
-        let [batch, channels, height, width] = input;
-        if channels != spec.in_channels {
-            let expected = [batch, spec.in_channels, height, width];
-            return Err(Error::shape(operation, "x", &expected, &input));
-        }
+    pub fn new(operation: Operation, spec: &Spec, input: [usize; 4]) -> Result<Self> {
+        let [batch, _, height, width] = input;
+        operation.expect_shape("x", &[batch, spec.in_channels, height, width], &input)?;
         let geometry = Self {
             batch,
             spec: *spec,
@@ -91,7 +87,7 @@ impl Geometry {
             cols: axis(operation, spec, 1, width)?,
         };
         for (field, shape) in [("x", input), ("y", geometry.output_shape())] {
-            element_count(operation, field, &shape)?;
+            operation.element_count(field, &shape)?;
         }
         Ok(geometry)
     }
@@ -129,14 +125,14 @@ impl Geometry {
 }
 
 /// Resolves axis `index` (0 rows, 1 columns) for `input` pixels.
-fn axis(operation: &'static str, spec: &Spec, index: usize, input: usize) -> Result<Axis> {
+fn axis(operation: Operation, spec: &Spec, index: usize, input: usize) -> Result<Axis> {
     let name = ["height", "width"][index];
     let (kernel, stride, dilation) =
         (spec.kernel_size[index], spec.stride[index], spec.dilation[index]);
     let padding @ [near, far] = spec.padding[index];
     let size_error = |expected: String| {
         let field = ["x height", "x width"][index];
-        Err(Error::new(ErrorKind::InputSize, operation, field, expected, input))
+        Err(operation.error(ErrorKind::InputSize, field, expected, input))
     };
     let largest = near.max(far);
     match spec.mode {
@@ -158,9 +154,8 @@ fn axis(operation: &'static str, spec: &Spec, index: usize, input: usize) -> Res
         .filter(|&padded| padded <= isize::MAX as usize / 2)
         .ok_or_else(|| {
             let expected = "a padded extent that fits half the address space";
-            Error::new(
+            operation.error(
                 ErrorKind::Overflow,
-                operation,
                 "padding",
                 expected,
                 format!("{near} + {input} + {far}"),

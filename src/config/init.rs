@@ -1,6 +1,6 @@
 //! Initialisers, as plain data.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Operation, Result};
 
 /// A distribution to draw parameters from.
 ///
@@ -92,7 +92,7 @@ impl Init {
     }
 
     /// Refuses parameters that give no distribution.
-    pub(crate) fn validate(&self, operation: &'static str, field: &'static str) -> Result<()> {
+    pub(crate) fn validate(&self, operation: Operation, field: &'static str) -> Result<()> {
         let Some(value) = self.number() else { return Ok(()) };
         let positive = matches!(self, Self::Uniform { .. } | Self::Normal { .. });
         if value.is_finite() && !(positive && value < 0.0) {
@@ -100,6 +100,6 @@ impl Init {
         }
         let expected =
             if positive { "a finite number that is not negative" } else { "a finite number" };
-        Err(Error::new(ErrorKind::Value, operation, field, expected, value))
+        Err(operation.error(ErrorKind::Value, field, expected, value))
     }
 }

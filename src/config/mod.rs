@@ -7,8 +7,7 @@ pub mod padding;
 #[cfg(feature = "serde")]
 pub mod serialize;
 
-use crate::array::{element_count, room};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Operation, Result};
 use geometry::Spec;
 use init::{DInit, Init};
 use padding::{Padding, PaddingMode};
@@ -73,16 +72,16 @@ impl Conv2dConfig {
     /// # Errors
     /// As [`Conv2dConfig::init`], drawing values aside.
     pub fn validate(&self) -> Result<()> {
-        const OPERATION: &str = "Conv2dConfig::validate";
+        const OPERATION: Operation = Operation("Conv2dConfig::validate");
         let spec = self.spec(OPERATION)?;
-        room::<f64>(OPERATION, "weight", spec.weight_shape().iter().product()).map(drop)
+        OPERATION.room::<f64>("weight", spec.weight_shape().iter().product()).map(drop)
     }
 
     /// Checks everything that doesn't depend on an input.
-    pub(crate) fn spec(&self, operation: &'static str) -> Result<Spec> {
+    pub(crate) fn spec(&self, operation: Operation) -> Result<Spec> {
         let Self { in_channels, out_channels, groups, .. } = *self;
         let config_error = |field, expected: String, got: String| {
-            Err(Error::new(ErrorKind::Config, operation, field, expected, got))
+            Err(operation.error(ErrorKind::Config, field, expected, got))
         };
         for (field, value) in
             [("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)]
@@ -116,7 +115,7 @@ impl Conv2dConfig {
                         "dilation {:?} of kernel_size {:?}",
                         self.dilation, self.kernel_size
                     );
-                    Error::new(ErrorKind::Overflow, operation, "dilation", expected, got)
+                    operation.error(ErrorKind::Overflow, "dilation", expected, got)
                 })?;
         }
         let padding = match self.padding {
@@ -144,7 +143,7 @@ impl Conv2dConfig {
                 _ => self.padding_mode,
             },
         };
-        element_count(operation, "weight", &spec.weight_shape())?;
+        operation.element_count("weight", &spec.weight_shape())?;
         Ok(spec)
     }
 }
@@ -307,19 +306,19 @@ impl DoConv2dConfig {
     /// # Errors
     /// As [`DoConv2dConfig::init`], drawing values aside.
     pub fn validate(&self) -> Result<()> {
-        const OPERATION: &str = "DoConv2dConfig::validate";
+        const OPERATION: Operation = Operation("DoConv2dConfig::validate");
         let (spec, d_mul) = self.spec(OPERATION)?;
         let w = spec.out_channels * spec.group_inputs() * d_mul;
         let d_offset = spec.in_channels * spec.taps() * d_mul;
         // The products are checked by then.
         for (field, count) in [("w", w), ("d_offset", d_offset)] {
-            room::<f64>(OPERATION, field, count)?;
+            OPERATION.room::<f64>(field, count)?;
         }
         Ok(())
     }
 
     /// Checks everything that doesn't depend on an input; gives the spec and `S`.
-    pub(crate) fn spec(&self, operation: &'static str) -> Result<(Spec, usize)> {
+    pub(crate) fn spec(&self, operation: Operation) -> Result<(Spec, usize)> {
         let spec = self.conv.spec(operation)?;
         let taps = spec.taps();
         let [m, n] = spec.kernel_size;
@@ -329,13 +328,12 @@ impl DoConv2dConfig {
             _ => String::new(),
         };
         if let (Some(d_mul), false) = (self.d_mul, expected.is_empty()) {
-            return Err(Error::new(ErrorKind::Config, operation, "d_mul", expected, d_mul));
+            return Err(operation.error(ErrorKind::Config, "d_mul", expected, d_mul));
         }
         let d_mul = self.d_mul.unwrap_or(taps);
         if self.composition == Composition::Feature && !self.pairing.is_by_input_channel(&spec) {
-            return Err(Error::new(
+            return Err(operation.error(
                 ErrorKind::Config,
-                operation,
                 "composition",
                 "Kernel or Auto: D is not paired by input channel",
                 format!(
@@ -350,8 +348,8 @@ impl DoConv2dConfig {
         if let DInit::Random(init) = self.d_init {
             init.validate(operation, "d_init")?;
         }
-        element_count(operation, "d_offset", &[spec.in_channels, taps, d_mul])?;
-        element_count(operation, "w", &[spec.out_channels, spec.group_inputs(), d_mul])?;
+        operation.element_count("d_offset", &[spec.in_channels, taps, d_mul])?;
+        operation.element_count("w", &[spec.out_channels, spec.group_inputs(), d_mul])?;
         Ok((spec, d_mul))
     }
 }

@@ -9,12 +9,13 @@ use super::weights::{Direction, Weights};
 use super::{KernelGradient, forward, kernel_axes};
 use crate::config::geometry::{Geometry, Spec};
 use crate::config::padding::PaddingMode;
+use crate::error::Operation;
 use crate::machine::Machine;
 use crate::machine::element::Element;
 use crate::machine::isa::Isa;
 use crate::machine::memory::{Memory, Scratch};
 
-const OPERATION: &str = "test";
+const OPERATION: Operation = Operation("test");
 /// What stands around an output, and must stay.
 const CANARY: f64 = 12_345.0;
 

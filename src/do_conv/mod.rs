@@ -43,8 +43,8 @@ pub struct Targets<'a, T> {
 pub enum KernelTarget<'a, T> {
     /// `[O, n, M, N]`.
     Plain(&'a mut [T]),
-    /// To those of `W` and of the offset of `D`, which it is composed of.
-    Factors { dw: &'a mut [T], dd_offset: &'a mut [T] },
+    /// To those of `W` and of the offset of `D`, which it is composed of; none that isn't wanted.
+    Factors { dw: Option<&'a mut [T]>, dd_offset: Option<&'a mut [T]> },
 }
 
 /// A plain layer's kernel as it was packed first, until parameters change.
@@ -133,7 +133,7 @@ impl<'a, T: Element> KernelSource<'a, T> {
         if !wanted {
             return Ok(None);
         }
-        let mut weight = engine.memory.buffer(w.len() / composer.d_mul * composer.taps)?;
+        let mut weight = engine.memory.buffer(composer.weight_len())?;
         composer.compose(engine, d_offset, w, &mut weight)?;
         Ok(Some(weight))
     }
@@ -189,7 +189,8 @@ fn differentiate<T: Element>(
     engine: &Engine<T>,
     geometry: &Geometry,
     kernel: KernelSource<T>,
-    [x, dy]: [&[T]; 2],
+    x: &[T],
+    dy: &[T],
     targets: Targets<T>,
 ) -> Room<()> {
     let (spec, direction) = (&geometry.spec, Direction::Transposed);
@@ -215,15 +216,21 @@ fn differentiate<T: Element>(
     let needs =
         [input.as_ref().map(InputGradient::need), of_kernel.as_ref().map(KernelGradient::need)];
     needs.into_iter().flatten().for_each(|stage| need = need.or(stage));
-    let mut dweight = None;
-    if let (Some(KernelTarget::Factors { .. }), KernelSource::Composed(factors)) =
+    // The gradient of the composed kernel, and that factor's which isn't wanted: both come together.
+    let (mut dweight, mut spare) = (None, None);
+    if let (Some(KernelTarget::Factors { dw, dd_offset }), KernelSource::Composed(factors)) =
         (&targets.kernel, kernel)
     {
-        let Factors { composer, w, .. } = factors;
+        let Factors { composer, d_offset, w } = factors;
         need = need.or(composer.adjoint_need(engine));
         if composer.d_mul != composer.taps {
-            dweight = Some(engine.memory.buffer(w.len() / composer.d_mul * composer.taps)?);
+            dweight = Some(engine.memory.buffer(composer.weight_len())?);
         }
+        spare = match (dw, dd_offset) {
+            (Some(_), Some(_)) => None,
+            (None, _) => Some(engine.memory.buffer(w.len())?),
+            (_, None) => Some(engine.memory.buffer(d_offset.len())?),
+        };
     }
     let scratch = Scratch::take(engine.memory, need)?;
 
@@ -235,15 +242,22 @@ fn differentiate<T: Element>(
             Some((gradient, KernelTarget::Factors { dw, dd_offset })),
             KernelSource::Composed(factors),
         ) => {
+            let spare = spare.as_deref_mut().unwrap_or_default();
+            let (dw, dd_offset) = match (dw, dd_offset) {
+                (Some(dw), Some(dd_offset)) => (dw, dd_offset),
+                (Some(dw), None) => (dw, spare),
+                (None, dd_offset) => (spare, dd_offset.unwrap_or_default()),
+            };
             // Where both have the same size, `dw` holds the gradient of the composed kernel first.
             gradient.run(&scratch, dweight.as_deref_mut().unwrap_or(&mut *dw));
             let composer = factors.composer;
             composer.adjoint(engine, &scratch, factors, dweight.as_deref(), dw, dd_offset);
         }
-        (Some((gradient, KernelTarget::Plain(dw) | KernelTarget::Factors { dw, .. })), _) => {
+        (Some((gradient, KernelTarget::Plain(dw))), _) => gradient.run(&scratch, dw),
+        (Some((gradient, KernelTarget::Factors { dw: Some(dw), .. })), _) => {
             gradient.run(&scratch, dw);
         }
-        (None, _) => {}
+        (Some((_, KernelTarget::Factors { dw: None, .. })) | None, _) => {}
     }
     if let Some(db) = targets.bias {
         conv::bias_gradient(geometry, dy, db);
@@ -285,7 +299,7 @@ macro_rules! ops {
                 dy: &[Self],
                 targets: Targets<Self>,
             ) -> Room<()> {
-                differentiate(&Engine::new(memory), geometry, kernel, [x, dy], targets)
+                differentiate(&Engine::new(memory), geometry, kernel, x, dy, targets)
             }
 
             fn compose(

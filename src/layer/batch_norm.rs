@@ -1,8 +1,7 @@
 //! Batch normalisation folded into the convolution before it.
 
 use super::conv2d::Conv2d;
-use crate::array;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Operation, Result};
 use crate::scalar::Scalar;
 
 /// A batch normalisation at inference: `y = weight · (x − running_mean) / √(running_var + eps) + bias`
@@ -23,7 +22,7 @@ pub struct BatchNorm<'a, T> {
 
 impl<T: Scalar> BatchNorm<'_, T> {
     /// Refuses slices that aren't one element a channel, and variances that can't be divided by.
-    pub(crate) fn validate(&self, operation: &'static str, channels: usize) -> Result<()> {
+    pub(crate) fn validate(&self, operation: Operation, channels: usize) -> Result<()> {
         let &Self { weight, bias, running_mean, running_var, eps } = self;
         for (field, slice) in [
             ("batch_norm.weight", weight),
@@ -32,7 +31,7 @@ impl<T: Scalar> BatchNorm<'_, T> {
             ("batch_norm.running_var", Some(running_var)),
         ] {
             if let Some(slice) = slice {
-                array::expect_shape(operation, field, &[channels], &[slice.len()])?;
+                operation.expect_shape(field, &[channels], &[slice.len()])?;
             }
         }
         for &var in running_var {
@@ -41,7 +40,7 @@ impl<T: Scalar> BatchNorm<'_, T> {
                 let field = "batch_norm.running_var";
                 let expected = "a variance that is positive and finite with eps added";
                 let got = format!("{var} + {eps}");
-                return Err(Error::new(ErrorKind::Value, operation, field, expected, got));
+                return Err(operation.error(ErrorKind::Value, field, expected, got));
             }
         }
         Ok(())
@@ -69,7 +68,7 @@ impl<T: Scalar> Conv2d<T> {
     /// [`ErrorKind::Shape`] for a slice that isn't one element a channel; [`ErrorKind::Value`] for a
     /// `running_var[o] + eps` that isn't positive and finite.
     pub fn fold_batch_norm(&self, batch_norm: &BatchNorm<'_, T>) -> Result<Self> {
-        const OPERATION: &str = "Conv2d::fold_batch_norm";
+        const OPERATION: Operation = Operation("Conv2d::fold_batch_norm");
         let channels = self.spec.out_channels;
         batch_norm.validate(OPERATION, channels)?;
         let mut folded = self.clone();

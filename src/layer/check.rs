@@ -5,10 +5,10 @@ use ndarray::{Array4, ArrayRef, ArrayView4, Dimension};
 use super::conv2d::Conv2d;
 use super::do_conv2d::DoConv2d;
 use super::sampler::Sampler;
-use crate::array::{self, contiguous_mut};
+use crate::array::contiguous_mut;
 use crate::config::Composition;
 use crate::config::geometry::Geometry;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Operation, Result};
 use crate::scalar::Scalar;
 
 /// What a comparison of a folded layer with its source found.
@@ -42,12 +42,12 @@ impl<T: Scalar> DoConv2d<T> {
         folded: &Conv2d<T>,
         x: &ArrayRef<T, D>,
     ) -> Result<FoldCheck> {
-        const OPERATION: &str = "DoConv2d::check_fold";
-        let x: ArrayView4<T> = array::view(OPERATION, "x", x)?;
+        const OPERATION: Operation = Operation("DoConv2d::check_fold");
+        let x: ArrayView4<T> = OPERATION.view("x", x)?;
         Geometry::new(OPERATION, &self.spec, x.dim().into())?;
         if folded.spec != self.spec || folded.bias.is_some() != self.bias.is_some() {
             let (expected, got) = (self.fold().to_string(), folded.to_string());
-            return Err(Error::new(ErrorKind::Config, OPERATION, "folded", expected, got));
+            return Err(OPERATION.error(ErrorKind::Config, "folded", expected, got));
         }
         let y = folded.forward(&x)?;
 
@@ -63,7 +63,7 @@ impl<T: Scalar> DoConv2d<T> {
         if has_feature {
             reference.config.composition = Composition::Feature;
         }
-        let mut wide: Array4<f64> = array::zeros(OPERATION, "x", x.raw_dim())?;
+        let mut wide: Array4<f64> = OPERATION.zeros("x", x.raw_dim())?;
         wide.zip_mut_with(&x, |wide, x| *wide = x.widen());
         let exact = reference.forward(&wide)?;
         wide.mapv_inplace(f64::abs);
@@ -104,9 +104,9 @@ impl<T: Scalar> DoConv2d<T> {
         input: [usize; 4],
         seed: u64,
     ) -> Result<FoldCheck> {
-        const OPERATION: &str = "DoConv2d::check_fold_random";
+        const OPERATION: Operation = Operation("DoConv2d::check_fold_random");
         Geometry::new(OPERATION, &self.spec, input)?;
-        let mut x: Array4<T> = array::zeros(OPERATION, "x", input)?;
+        let mut x: Array4<T> = OPERATION.zeros("x", input)?;
         Sampler::new(seed).uniform(1.0, contiguous_mut(&mut x));
         self.check_fold(folded, &x)
     }
@@ -120,7 +120,6 @@ impl<T: Scalar> DoConv2d<T> {
             w: self.w.mapv(T::widen),
             d_offset: self.d_offset.as_ref().map(|d_offset| d_offset.mapv(T::widen)),
             bias: self.bias.as_ref().map(|bias| bias.mapv(T::widen)),
-            revision: Default::default(),
             memory: Default::default(),
         }
     }

@@ -3,19 +3,18 @@
 
 use std::fmt;
 
-use ndarray::{
-    Array1, Array4, ArrayRef, ArrayView1, ArrayView4, ArrayViewMut1, ArrayViewMut4, Dimension,
-};
+use ndarray::{Array1, Array4, ArrayRef, ArrayView1, ArrayView4, ArrayViewMut4, Dimension};
 
+use super::gradients::{Beside, Conv2dGradients, beside};
 use super::images::{resolve_gradient, resolve_input};
-use super::sampler::Sampler;
-use crate::array::{self, contiguous, contiguous_mut, expect_optional_shape, expect_shape, fill};
+use super::sampler::{Fans, Sampler};
+use crate::array::{contiguous, contiguous_mut};
 use crate::config::Conv2dConfig;
 use crate::config::geometry::{Geometry, Spec};
 use crate::do_conv::{KernelSource, Packed};
-use crate::error::Result;
+use crate::error::{Operation, Result};
 use crate::machine::memory::Memory;
-use crate::operator::{ConvolveGradientsMut, differentiate};
+use crate::operator::{Conv2dGradientsMut, differentiate};
 use crate::scalar::Scalar;
 
 /// A plain 2-D convolution, `y[b, o] = Σ_i weight[o, i] * x[b, c(o, i)] + bias[o]`, where `*` is the
@@ -51,48 +50,6 @@ impl<T> fmt::Debug for Conv2d<T> {
     }
 }
 
-/// Gradients of a [`Conv2d`], each of the shape of what it is the gradient of.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
-pub struct Conv2dGradients<T> {
-    /// Gradient of the input; `None` if it isn't wanted.
-    pub x: Option<Array4<T>>,
-    /// Gradient of the kernel.
-    pub weight: Array4<T>,
-    /// Gradient of the bias, if the layer has one.
-    pub bias: Option<Array1<T>>,
-}
-
-/// Where [`Conv2d::backward_into`] writes gradients: views of any strides.
-#[derive(Debug)]
-pub struct Conv2dGradientsMut<'a, T> {
-    /// Gradient of the input; `None` if it isn't wanted.
-    pub x: Option<ArrayViewMut4<'a, T>>,
-    /// Gradient of the kernel.
-    pub weight: ArrayViewMut4<'a, T>,
-    /// Gradient of the bias, if the layer has one.
-    pub bias: Option<ArrayViewMut1<'a, T>>,
-}
-
-impl<T: Scalar> Conv2dGradients<T> {
-    /// The gradients as places to write to.
-    pub fn view_mut(&mut self) -> Conv2dGradientsMut<'_, T> {
-        Conv2dGradientsMut {
-            x: self.x.as_mut().map(|x| x.view_mut()),
-            weight: self.weight.view_mut(),
-            bias: self.bias.as_mut().map(|bias| bias.view_mut()),
-        }
-    }
-
-    /// Gradients of the parameters, with the names and in the order of [`Conv2d::parameters`].
-    /// A gradient that isn't in standard layout is left out.
-    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, &[T])> {
-        let bias = self.bias.as_ref().and_then(|bias| Some(("bias", bias.as_slice()?)));
-        let weight = self.weight.as_slice().map(|weight| ("weight", weight));
-        weight.into_iter().chain(bias)
-    }
-}
-
 impl Conv2dConfig {
     /// Makes a layer with parameters drawn from `seed`: first the kernel, then the bias.
     ///
@@ -102,18 +59,19 @@ impl Conv2dConfig {
     /// for a kernel that can't be addressed; [`ErrorKind::Value`](crate::ErrorKind::Value) for an
     /// initialiser that is no distribution; [`ErrorKind::Memory`](crate::ErrorKind::Memory).
     pub fn init<T: Scalar>(self, seed: u64) -> Result<Conv2d<T>> {
-        const OPERATION: &str = "Conv2dConfig::init";
+        const OPERATION: Operation = Operation("Conv2dConfig::init");
         let spec = self.spec(OPERATION)?;
-        let mut weight = array::zeros(OPERATION, "weight", spec.weight_shape())?;
-        let fans = [spec.group_inputs() * spec.taps(), spec.group_outputs() * spec.taps()];
+        let mut weight = OPERATION.zeros("weight", spec.weight_shape())?;
+        let [inputs, outputs] = [spec.group_inputs(), spec.group_outputs()];
+        let fans = Fans { inputs: inputs * spec.taps(), outputs: outputs * spec.taps() };
         let mut sampler = Sampler::new(seed);
-        sampler.draw([OPERATION, "w_init"], self.w_init, fans, contiguous_mut(&mut weight))?;
+        sampler.draw(OPERATION, "w_init", self.w_init, fans, contiguous_mut(&mut weight))?;
         let mut bias = match self.bias {
-            true => Some(array::zeros(OPERATION, "bias", [spec.out_channels])?),
+            true => Some(OPERATION.zeros("bias", [spec.out_channels])?),
             false => None,
         };
         if let Some(bias) = &mut bias {
-            sampler.draw([OPERATION, "bias_init"], self.bias_init, fans, contiguous_mut(bias))?;
+            sampler.draw(OPERATION, "bias_init", self.bias_init, fans, contiguous_mut(bias))?;
         }
         Ok(Conv2d { config: self, spec, weight, bias, workspace: Workspace::default() })
     }
@@ -131,13 +89,13 @@ impl<T: Scalar> Conv2d<T> {
         weight: Array4<T>,
         bias: Option<Array1<T>>,
     ) -> Result<Self> {
-        const OPERATION: &str = "Conv2d::from_parameters";
+        const OPERATION: Operation = Operation("Conv2d::from_parameters");
         let spec = config.spec(OPERATION)?;
-        expect_shape(OPERATION, "weight", &spec.weight_shape(), weight.shape())?;
+        OPERATION.expect_shape("weight", &spec.weight_shape(), weight.shape())?;
         let bias_shape = [spec.out_channels];
         let expected = config.bias.then_some(&bias_shape[..]);
         let got = bias.as_ref().map(|bias| bias.shape());
-        expect_optional_shape(OPERATION, "bias", expected, got)?;
+        OPERATION.expect_optional_shape("bias", expected, got)?;
         Ok(Self {
             config,
             spec,
@@ -177,12 +135,32 @@ impl<T: Scalar> Conv2d<T> {
         weight.into_iter().chain(bias)
     }
 
+    /// The parameters to write to, as [`Conv2d::parameters`], each beside its gradient: what an optimizer
+    /// goes through.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a gradient of another shape, missing, not of
+    /// this layer, or not in standard layout.
+    pub fn parameters_with_gradients<'a>(
+        &'a mut self,
+        gradients: &'a Conv2dGradients<T>,
+    ) -> Result<impl Iterator<Item = (&'static str, &'a mut [T], &'a [T])>> {
+        const OPERATION: Operation = Operation("Conv2d::parameters_with_gradients");
+        self.workspace.forget();
+        let Self { weight, bias, .. } = self;
+        let all: [Beside<T>; 2] = [
+            beside(OPERATION, "weight", "gradients.weight", Some(weight), Some(&gradients.weight))?,
+            beside(OPERATION, "bias", "gradients.bias", bias.as_mut(), gradients.bias.as_ref())?,
+        ];
+        Ok(all.into_iter().flatten())
+    }
+
     /// The shape `[B, O, OH, OW]` of the output for an input `[B, I, H, W]`.
     ///
     /// # Errors
     /// As [`Conv2d::forward`].
     pub fn output_shape(&self, input: [usize; 4]) -> Result<[usize; 4]> {
-        let geometry = Geometry::new("Conv2d::output_shape", &self.spec, input)?;
+        let geometry = Geometry::new(Operation("Conv2d::output_shape"), &self.spec, input)?;
         Ok(geometry.output_shape())
     }
 
@@ -194,9 +172,9 @@ impl<T: Scalar> Conv2d<T> {
     /// kernel or for its padding mode; [`ErrorKind::Overflow`](crate::ErrorKind::Overflow) and
     /// [`ErrorKind::Memory`](crate::ErrorKind::Memory) for an output that is too large.
     pub fn forward<D: Dimension>(&self, x: &ArrayRef<T, D>) -> Result<Array4<T>> {
-        const OPERATION: &str = "Conv2d::forward";
+        const OPERATION: Operation = Operation("Conv2d::forward");
         let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
-        let mut y = array::zeros(OPERATION, "y", geometry.output_shape())?;
+        let mut y = OPERATION.zeros("y", geometry.output_shape())?;
         self.convolve(OPERATION, &geometry, &x, y.view_mut())?;
         Ok(y)
     }
@@ -211,14 +189,15 @@ impl<T: Scalar> Conv2d<T> {
         x: &ArrayRef<T, D>,
         y: &mut ArrayRef<T, E>,
     ) -> Result<()> {
-        const OPERATION: &str = "Conv2d::forward_into";
+        const OPERATION: Operation = Operation("Conv2d::forward_into");
         let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
-        let y: ArrayViewMut4<T> = array::view_mut(OPERATION, "y", y)?;
-        expect_shape(OPERATION, "y", &geometry.output_shape(), y.shape())?;
+        let y: ArrayViewMut4<T> = OPERATION.view_mut("y", y)?;
+        OPERATION.expect_shape("y", &geometry.output_shape(), y.shape())?;
         self.convolve(OPERATION, &geometry, &x, y)
     }
 
-    /// The gradients of `Σ dy·y` for the input `x`, `[B, I, H, W]`, and `dy`, `[B, O, OH, OW]`.
+    /// The gradients of `Σ dy·y` for the input `x`, `[B, I, H, W]`, and `dy`, `[B, O, OH, OW]`, both with
+    /// any strides.
     ///
     /// # Errors
     /// As [`Conv2d::forward`], and [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a `dy` of
@@ -228,14 +207,11 @@ impl<T: Scalar> Conv2d<T> {
         x: &ArrayRef<T, D>,
         dy: &ArrayRef<T, E>,
     ) -> Result<Conv2dGradients<T>> {
-        const OPERATION: &str = "Conv2d::backward";
+        const OPERATION: Operation = Operation("Conv2d::backward");
         let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
         let dy = resolve_gradient(OPERATION, &geometry, dy)?;
-        let mut gradients = Conv2dGradients {
-            x: Some(array::zeros(OPERATION, "dx", geometry.input_shape())?),
-            ..self.gradients(None)?
-        };
-        self.differentiate(OPERATION, &geometry, [&x, &dy], gradients.view_mut())?;
+        let mut gradients = self.zeros(OPERATION, Some(geometry.input_shape()))?;
+        self.differentiate(OPERATION, &geometry, &x, &dy, gradients.view_mut())?;
         Ok(gradients)
     }
 
@@ -245,47 +221,39 @@ impl<T: Scalar> Conv2d<T> {
     /// # Errors
     /// [`ErrorKind::Overflow`](crate::ErrorKind::Overflow) and
     /// [`ErrorKind::Memory`](crate::ErrorKind::Memory) for gradients that there is no room for.
-    pub fn gradients(
-        &self,
-        input: Option<(usize, usize, usize, usize)>,
-    ) -> Result<Conv2dGradients<T>> {
-        const OPERATION: &str = "Conv2d::gradients";
-        let bias = self.bias.as_ref().map(|bias| array::zeros(OPERATION, "bias", bias.raw_dim()));
-        Ok(Conv2dGradients {
-            x: input.map(|shape| array::zeros(OPERATION, "x", shape)).transpose()?,
-            weight: array::zeros(OPERATION, "weight", self.weight.raw_dim())?,
-            bias: bias.transpose()?,
-        })
+    pub fn gradients(&self, input: Option<[usize; 4]>) -> Result<Conv2dGradients<T>> {
+        self.zeros(Operation("Conv2d::gradients"), input)
     }
 
-    /// Writes the gradients of `Σ dy·y` over what `gradients` held before.
+    /// Writes the gradients of `Σ dy·y` that are wanted over what `gradients` held before.
     ///
     /// # Errors
     /// As [`Conv2d::backward`], and [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a gradient of
-    /// another shape; nothing is written then.
+    /// another shape or of a bias that isn't there; nothing is written then.
     pub fn backward_into<D: Dimension, E: Dimension>(
         &self,
         x: &ArrayRef<T, D>,
         dy: &ArrayRef<T, E>,
         gradients: Conv2dGradientsMut<'_, T>,
     ) -> Result<()> {
-        const OPERATION: &str = "Conv2d::backward_into";
+        const OPERATION: Operation = Operation("Conv2d::backward_into");
         let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
         let dy = resolve_gradient(OPERATION, &geometry, dy)?;
-        if let Some(dx) = &gradients.x {
-            expect_shape(OPERATION, "gradients.x", &geometry.input_shape(), dx.shape())?;
-        }
-        let (expected, got) = (self.weight.shape(), gradients.weight.shape());
-        expect_shape(OPERATION, "gradients.weight", expected, got)?;
-        let expected = self.bias.as_ref().map(|bias| bias.shape());
-        let got = gradients.bias.as_ref().map(|bias| bias.shape());
-        expect_optional_shape(OPERATION, "gradients.bias", expected, got)?;
-        self.differentiate(OPERATION, &geometry, [&x, &dy], gradients)
+        self.differentiate(OPERATION, &geometry, &x, &dy, gradients)
+    }
+
+    fn zeros(&self, operation: Operation, input: Option<[usize; 4]>) -> Result<Conv2dGradients<T>> {
+        let bias = self.bias.as_ref().map(|bias| operation.zeros("bias", bias.raw_dim()));
+        Ok(Conv2dGradients {
+            x: input.map(|shape| operation.zeros("x", shape)).transpose()?,
+            weight: operation.zeros("weight", self.weight.raw_dim())?,
+            bias: bias.transpose()?,
+        })
     }
 
     fn convolve(
         &self,
-        operation: &'static str,
+        operation: Operation,
         geometry: &Geometry,
         x: &[T],
         y: ArrayViewMut4<T>,
@@ -294,22 +262,25 @@ impl<T: Scalar> Conv2d<T> {
         let bias = self.bias.as_ref().map(|bias| contiguous(bias.view()));
         let Workspace { memory, packed } = &self.workspace;
         let kernel = KernelSource::Plain(&weight);
-        fill(operation, "y", y, |y| {
+        operation.fill("y", y, |y| {
             T::convolve(memory, geometry, x, kernel, Some(packed), bias.as_deref(), y)
         })
     }
 
     fn differentiate(
         &self,
-        operation: &'static str,
+        operation: Operation,
         geometry: &Geometry,
-        [x, dy]: [&[T]; 2],
-        gradients: Conv2dGradientsMut<T>,
+        x: &[T],
+        dy: &[T],
+        gradients: Conv2dGradientsMut<'_, T>,
     ) -> Result<()> {
+        if let (None, Some(bias)) = (&self.bias, &gradients.bias) {
+            operation.expect_optional_shape("gradients.bias", None, Some(bias.shape()))?;
+        }
         let weight = contiguous(self.weight.view());
-        let Conv2dGradientsMut { x: dx, weight: dweight, bias } = gradients;
-        let gradients = ConvolveGradientsMut { x: dx, weight: Some(dweight), bias };
-        differentiate(operation, &self.workspace.memory, geometry, [x, &weight, dy], gradients)
+        let memory = &self.workspace.memory;
+        differentiate(operation, memory, geometry, &weight, x, dy, gradients)
     }
 }
 

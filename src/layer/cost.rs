@@ -3,7 +3,7 @@
 use super::do_conv2d::DoConv2d;
 use crate::config::geometry::Geometry;
 use crate::do_conv::counts::{Count, Counts};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Operation, Result};
 use crate::scalar::Scalar;
 
 /// What one form of a layer costs on one input.
@@ -49,7 +49,7 @@ impl<T: Scalar> DoConv2d<T> {
     /// # Errors
     /// As [`DoConv2d::forward`], and [`ErrorKind::Overflow`] for a cost that is no 64-bit number.
     pub fn cost(&self, input: [usize; 4]) -> Result<Cost> {
-        const OPERATION: &str = "DoConv2d::cost";
+        const OPERATION: Operation = Operation("DoConv2d::cost");
         let geometry = Geometry::new(OPERATION, &self.spec, input)?;
         let counts = Counts::new(&geometry, &self.composer, self.bias.is_some());
         let form = |parameters: Count, maccs: Count, more_elements: Count| {
@@ -59,7 +59,7 @@ impl<T: Scalar> DoConv2d<T> {
                 count.0.ok_or_else(|| {
                     let expected = "a cost that is a 64-bit number";
                     let got = format!("{input:?}");
-                    Error::new(ErrorKind::Overflow, OPERATION, "input", expected, got)
+                    OPERATION.error(ErrorKind::Overflow, "input", expected, got)
                 })
             };
             Ok(FormCost {

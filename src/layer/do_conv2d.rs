@@ -1,6 +1,5 @@
 //! The DO-Conv layer: where `D`, `W` and images meet.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use ndarray::{
@@ -8,20 +7,18 @@ use ndarray::{
     ArrayViewMut4, Dimension,
 };
 
-use super::gradients::{Gradients, GradientsMut, Revision, Saved};
+use super::gradients::{Beside, DoConv2dGradients, DoConv2dGradientsMut, beside};
 use super::images::{resolve_gradient, resolve_input};
-use super::sampler::Sampler;
-use crate::array::{
-    self, Target, contiguous, contiguous_mut, expect_optional_shape, expect_shape, fill,
-};
+use super::sampler::{Fans, Sampler};
+use crate::array::{Target, contiguous, contiguous_mut};
 use crate::compose::{Composer, Factors};
 use crate::config::geometry::{Geometry, Spec};
 use crate::config::init::DInit;
 use crate::config::{Composition, Conv2dConfig, DoConv2dConfig};
 use crate::do_conv::counts::feature_is_cheaper;
 use crate::do_conv::{KernelSource, KernelTarget, Targets};
-use crate::error::{Error, ErrorKind, Result};
-use crate::machine::memory::{Memory, NoRoom};
+use crate::error::{Operation, Result};
+use crate::machine::memory::Memory;
 use crate::scalar::Scalar;
 
 /// A 2-D convolution with depthwise over-parameterization (Cao et al., arXiv 2006.12030).
@@ -48,7 +45,6 @@ pub struct DoConv2d<T> {
     pub(crate) w: Array3<T>,
     pub(crate) d_offset: Option<Array3<T>>,
     pub(crate) bias: Option<Array1<T>>,
-    pub(crate) revision: Revision,
     pub(crate) memory: Memory<T>,
 }
 
@@ -84,52 +80,33 @@ impl DoConv2dConfig {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a `d_mul` smaller than `M·N`, a `d_mul` for
     /// a 1×1 kernel, or [`Composition::Feature`] with a pairing that has none.
     pub fn init<T: Scalar>(self, seed: u64) -> Result<DoConv2d<T>> {
-        const OPERATION: &str = "DoConv2dConfig::init";
+        const OPERATION: Operation = Operation("DoConv2dConfig::init");
         let (spec, d_mul) = self.spec(OPERATION)?;
         let composer = Composer::new(&spec, d_mul, self.pairing);
         let taps = composer.taps;
-        let mut w = array::zeros(OPERATION, "w", w_shape(&composer))?;
-        let mut d_offset = match taps {
-            1 => None,
-            _ => Some(array::zeros(OPERATION, "d_offset", d_shape(&composer))?),
-        };
-        let fans = [composer.group_inputs * d_mul, composer.group_outputs * d_mul];
+        let mut w = OPERATION.zeros("w", composer.w_shape())?;
+        let d_offset = composer.d_shape().map(|shape| OPERATION.zeros("d_offset", shape));
+        let mut d_offset = d_offset.transpose()?;
+        let [inputs, outputs] = [composer.group_inputs, composer.group_outputs];
+        let fans = Fans { inputs: inputs * d_mul, outputs: outputs * d_mul };
         let Conv2dConfig { w_init, bias_init, .. } = self.conv;
         let mut sampler = Sampler::new(seed);
-        sampler.draw([OPERATION, "w_init"], w_init, fans, contiguous_mut(&mut w))?;
+        sampler.draw(OPERATION, "w_init", w_init, fans, contiguous_mut(&mut w))?;
         let mut bias = match self.conv.bias {
-            true => Some(array::zeros(OPERATION, "bias", [spec.out_channels])?),
+            true => Some(OPERATION.zeros("bias", [spec.out_channels])?),
             false => None,
         };
         if let Some(bias) = &mut bias {
-            sampler.draw([OPERATION, "bias_init"], bias_init, fans, contiguous_mut(bias))?;
+            sampler.draw(OPERATION, "bias_init", bias_init, fans, contiguous_mut(bias))?;
         }
         if let (Some(d_offset), DInit::Random(init)) = (&mut d_offset, self.d_init) {
             let d_offset = contiguous_mut(d_offset);
-            sampler.draw([OPERATION, "d_init"], init, [taps, taps * d_mul], d_offset)?;
+            let fans = Fans { inputs: taps, outputs: taps * d_mul };
+            sampler.draw(OPERATION, "d_init", init, fans, d_offset)?;
             composer.at_identity(d_offset).for_each(|value| *value -= T::one());
         }
-        Ok(DoConv2d {
-            config: self,
-            spec,
-            composer,
-            w,
-            d_offset,
-            bias,
-            revision: Revision::default(),
-            memory: Memory::default(),
-        })
+        Ok(DoConv2d { config: self, spec, composer, w, d_offset, bias, memory: Memory::default() })
     }
-}
-
-fn w_shape(composer: &Composer) -> [usize; 3] {
-    let outputs = composer.groups * composer.group_outputs;
-    [outputs, composer.group_inputs, composer.d_mul]
-}
-
-fn d_shape(composer: &Composer) -> [usize; 3] {
-    let channels = composer.groups * composer.group_inputs;
-    [channels, composer.taps, composer.d_mul]
 }
 
 impl<T: Scalar> DoConv2d<T> {
@@ -137,7 +114,7 @@ impl<T: Scalar> DoConv2d<T> {
     /// `[O, I/g, S]` and, if the configuration has one, `bias` `[O]`.
     ///
     /// # Errors
-    /// As [`DoConv2dConfig::init`], and [`ErrorKind::Shape`] for a parameter of another shape,
+    /// As [`DoConv2dConfig::init`], and [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a parameter of another shape,
     /// missing, or not in the configuration.
     pub fn from_parameters(
         config: DoConv2dConfig,
@@ -145,18 +122,18 @@ impl<T: Scalar> DoConv2d<T> {
         w: Array3<T>,
         bias: Option<Array1<T>>,
     ) -> Result<Self> {
-        const OPERATION: &str = "DoConv2d::from_parameters";
+        const OPERATION: Operation = Operation("DoConv2d::from_parameters");
         let (spec, d_mul) = config.spec(OPERATION)?;
         let composer = Composer::new(&spec, d_mul, config.pairing);
-        expect_shape(OPERATION, "w", &w_shape(&composer), w.shape())?;
-        let d_shape = d_shape(&composer);
-        let expected = (composer.taps > 1).then_some(&d_shape[..]);
+        OPERATION.expect_shape("w", &composer.w_shape(), w.shape())?;
+        let d_shape = composer.d_shape();
+        let expected = d_shape.as_ref().map(|shape| &shape[..]);
         let got = d_offset.as_ref().map(|d_offset| d_offset.shape());
-        expect_optional_shape(OPERATION, "d_offset", expected, got)?;
+        OPERATION.expect_optional_shape("d_offset", expected, got)?;
         let bias_shape = [spec.out_channels];
         let expected = config.conv.bias.then_some(&bias_shape[..]);
         let got = bias.as_ref().map(|bias| bias.shape());
-        expect_optional_shape(OPERATION, "bias", expected, got)?;
+        OPERATION.expect_optional_shape("bias", expected, got)?;
         Ok(Self {
             config,
             spec,
@@ -164,7 +141,6 @@ impl<T: Scalar> DoConv2d<T> {
             w: w.as_standard_layout().into_owned(),
             d_offset: d_offset.map(|d_offset| d_offset.as_standard_layout().into_owned()),
             bias: bias.map(|bias| bias.as_standard_layout().into_owned()),
-            revision: Revision::default(),
             memory: Memory::default(),
         })
     }
@@ -194,21 +170,18 @@ impl<T: Scalar> DoConv2d<T> {
         self.bias.as_ref().map(|bias| bias.view())
     }
 
-    /// `W` to write to. Saved states become stale.
+    /// `W` to write to.
     pub fn w_mut(&mut self) -> ArrayViewMut3<'_, T> {
-        self.revision = Revision::default();
         self.w.view_mut()
     }
 
-    /// The offset of `D` to write to. Saved states become stale.
+    /// The offset of `D` to write to.
     pub fn d_offset_mut(&mut self) -> Option<ArrayViewMut3<'_, T>> {
-        self.revision = Revision::default();
         self.d_offset.as_mut().map(|d_offset| d_offset.view_mut())
     }
 
-    /// The bias to write to. Saved states become stale.
+    /// The bias to write to.
     pub fn bias_mut(&mut self) -> Option<ArrayViewMut1<'_, T>> {
-        self.revision = Revision::default();
         self.bias.as_mut().map(|bias| bias.view_mut())
     }
 
@@ -221,36 +194,57 @@ impl<T: Scalar> DoConv2d<T> {
         w.into_iter().chain(d_offset).chain(bias)
     }
 
-    /// The parameters to write to, as [`DoConv2d::parameters`]. Saved states become stale.
-    ///
-    /// ```
-    /// # use do_conv::{DoConv2d, DoConv2dConfig};
-    /// # let mut layer: DoConv2d<f32> = DoConv2dConfig::new(1, 2, [3, 3]).init(0)?;
-    /// # let x = ndarray::Array4::ones((1, 1, 5, 5));
-    /// # let (y, saved) = layer.forward_train(&x)?;
-    /// let gradients = layer.backward(&saved, &y)?;
-    /// for ((_, parameters), (_, gradients)) in layer.parameters_mut().zip(gradients.parameters()) {
-    ///     for (parameter, gradient) in parameters.iter_mut().zip(gradients) {
-    ///         *parameter -= 0.01 * gradient;
-    ///     }
-    /// }
-    /// # Ok::<(), do_conv::Error>(())
-    /// ```
+    /// The parameters to write to, as [`DoConv2d::parameters`].
     pub fn parameters_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut [T])> {
-        self.revision = Revision::default();
         let w = self.w.as_slice_mut().map(|w| ("w", w));
         let d_offset = self.d_offset.as_mut().and_then(|d| Some(("d_offset", d.as_slice_mut()?)));
         let bias = self.bias.as_mut().and_then(|bias| Some(("bias", bias.as_slice_mut()?)));
         w.into_iter().chain(d_offset).chain(bias)
     }
 
+    /// The parameters to write to, as [`DoConv2d::parameters`], each beside its gradient: what an
+    /// optimizer goes through.
+    ///
+    /// ```
+    /// # use do_conv::{DoConv2d, DoConv2dConfig};
+    /// # let mut layer: DoConv2d<f32> = DoConv2dConfig::new(1, 2, [3, 3]).init(0)?;
+    /// # let x = ndarray::Array4::ones((1, 1, 5, 5));
+    /// # let dy = layer.forward(&x)?;
+    /// let gradients = layer.backward(&x, &dy)?;
+    /// for (_, parameters, gradients) in layer.parameters_with_gradients(&gradients)? {
+    ///     for (parameter, gradient) in parameters.iter_mut().zip(gradients) {
+    ///         *parameter -= 0.01 * gradient;
+    ///     }
+    /// }
+    /// # Ok::<(), do_conv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a gradient of another shape, missing, not of
+    /// this layer, or not in standard layout.
+    pub fn parameters_with_gradients<'a>(
+        &'a mut self,
+        gradients: &'a DoConv2dGradients<T>,
+    ) -> Result<impl Iterator<Item = (&'static str, &'a mut [T], &'a [T])>> {
+        const OPERATION: Operation = Operation("DoConv2d::parameters_with_gradients");
+        let Self { w, d_offset, bias, .. } = self;
+        let DoConv2dGradients { w: dw, d_offset: dd_offset, bias: db, .. } = gradients;
+        let d_field = "gradients.d_offset";
+        let all: [Beside<T>; 3] = [
+            beside(OPERATION, "w", "gradients.w", Some(w), Some(dw))?,
+            beside(OPERATION, "d_offset", d_field, d_offset.as_mut(), dd_offset.as_ref())?,
+            beside(OPERATION, "bias", "gradients.bias", bias.as_mut(), db.as_ref())?,
+        ];
+        Ok(all.into_iter().flatten())
+    }
+
     /// Changes the order in which `D` and `W` are applied.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for [`Composition::Feature`] with a pairing that has none.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for [`Composition::Feature`] with a pairing that has none.
     pub fn set_composition(&mut self, composition: Composition) -> Result<()> {
         let config = self.config.clone().composition(composition);
-        config.spec("DoConv2d::set_composition")?;
+        config.spec(Operation("DoConv2d::set_composition"))?;
         self.config = config;
         Ok(())
     }
@@ -277,20 +271,20 @@ impl<T: Scalar> DoConv2d<T> {
     /// # Errors
     /// As [`DoConv2d::forward`].
     pub fn output_shape(&self, input: [usize; 4]) -> Result<[usize; 4]> {
-        let geometry = Geometry::new("DoConv2d::output_shape", &self.spec, input)?;
+        let geometry = Geometry::new(Operation("DoConv2d::output_shape"), &self.spec, input)?;
         Ok(geometry.output_shape())
     }
 
     /// Convolves `x`, `[B, I, H, W]` with any strides; gives `[B, O, OH, OW]`.
     ///
     /// # Errors
-    /// [`ErrorKind::Shape`] for another rank or number of channels; [`ErrorKind::InputSize`] for an
-    /// image that is too small for the kernel or for its padding mode; [`ErrorKind::Overflow`] and
-    /// [`ErrorKind::Memory`] for an output that is too large.
+    /// [`ErrorKind::Shape`](crate::ErrorKind::Shape) for another rank or number of channels; [`ErrorKind::InputSize`](crate::ErrorKind::InputSize) for an
+    /// image that is too small for the kernel or for its padding mode; [`ErrorKind::Overflow`](crate::ErrorKind::Overflow) and
+    /// [`ErrorKind::Memory`](crate::ErrorKind::Memory) for an output that is too large.
     pub fn forward<D: Dimension>(&self, x: &ArrayRef<T, D>) -> Result<Array4<T>> {
-        const OPERATION: &str = "DoConv2d::forward";
+        const OPERATION: Operation = Operation("DoConv2d::forward");
         let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
-        let mut y = array::zeros(OPERATION, "y", geometry.output_shape())?;
+        let mut y = OPERATION.zeros("y", geometry.output_shape())?;
         self.apply(OPERATION, &geometry, &x, y.view_mut())?;
         Ok(y)
     }
@@ -298,74 +292,37 @@ impl<T: Scalar> DoConv2d<T> {
     /// Convolves `x` into `y`, both of any strides; what `y` held before doesn't matter.
     ///
     /// # Errors
-    /// As [`DoConv2d::forward`], and [`ErrorKind::Shape`] for a `y` of another shape; `y` is not
+    /// As [`DoConv2d::forward`], and [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a `y` of another shape; `y` is not
     /// written then.
     pub fn forward_into<D: Dimension, E: Dimension>(
         &self,
         x: &ArrayRef<T, D>,
         y: &mut ArrayRef<T, E>,
     ) -> Result<()> {
-        const OPERATION: &str = "DoConv2d::forward_into";
+        const OPERATION: Operation = Operation("DoConv2d::forward_into");
         let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
-        let y: ArrayViewMut4<T> = array::view_mut(OPERATION, "y", y)?;
-        expect_shape(OPERATION, "y", &geometry.output_shape(), y.shape())?;
+        let y: ArrayViewMut4<T> = OPERATION.view_mut("y", y)?;
+        OPERATION.expect_shape("y", &geometry.output_shape(), y.shape())?;
         self.apply(OPERATION, &geometry, &x, y)?;
         Ok(())
     }
 
-    /// As [`DoConv2d::forward`], and gives what [`DoConv2d::backward`] needs. The state borrows `x`;
-    /// [`Saved::into_owned`] makes it independent.
+    /// The gradients of `Σ dy·y` for the input `x`, `[B, I, H, W]`, and `dy`, `[B, O, OH, OW]`, both with
+    /// any strides. They are those of the present parameters.
     ///
     /// # Errors
-    /// As [`DoConv2d::forward`].
-    pub fn forward_train<'x, D: Dimension>(
+    /// As [`DoConv2d::forward`], and [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a `dy` of another
+    /// shape.
+    pub fn backward<D: Dimension, E: Dimension>(
         &self,
-        x: &'x ArrayRef<T, D>,
-    ) -> Result<(Array4<T>, Saved<'x, T>)> {
-        const OPERATION: &str = "DoConv2d::forward_train";
+        x: &ArrayRef<T, D>,
+        dy: &ArrayRef<T, E>,
+    ) -> Result<DoConv2dGradients<T>> {
+        const OPERATION: Operation = Operation("DoConv2d::backward");
         let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
-        let mut y = array::zeros(OPERATION, "y", geometry.output_shape())?;
-        self.apply(OPERATION, &geometry, &x, y.view_mut())?;
-        let saved = Saved { x, geometry, revision: self.revision.clone() };
-        Ok((y, saved))
-    }
-
-    /// As [`DoConv2d::forward_into`], and gives what [`DoConv2d::backward`] needs: with
-    /// [`DoConv2d::backward_into`], a step of training that allocates no images.
-    ///
-    /// # Errors
-    /// As [`DoConv2d::forward_into`].
-    pub fn forward_train_into<'x, D: Dimension, E: Dimension>(
-        &self,
-        x: &'x ArrayRef<T, D>,
-        y: &mut ArrayRef<T, E>,
-    ) -> Result<Saved<'x, T>> {
-        const OPERATION: &str = "DoConv2d::forward_train_into";
-        let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
-        let y: ArrayViewMut4<T> = array::view_mut(OPERATION, "y", y)?;
-        expect_shape(OPERATION, "y", &geometry.output_shape(), y.shape())?;
-        self.apply(OPERATION, &geometry, &x, y)?;
-        Ok(Saved { x, geometry, revision: self.revision.clone() })
-    }
-
-    /// The gradients of `Σ dy·y` for a state saved by [`DoConv2d::forward_train`] and `dy`,
-    /// `[B, O, OH, OW]` with any strides.
-    ///
-    /// # Errors
-    /// [`ErrorKind::StaleState`] if the parameters may have changed since, or the state is another
-    /// layer's; [`ErrorKind::Shape`] for a `dy` of another shape; [`ErrorKind::Memory`].
-    pub fn backward<D: Dimension>(
-        &self,
-        saved: &Saved<'_, T>,
-        dy: &ArrayRef<T, D>,
-    ) -> Result<Gradients<T>> {
-        const OPERATION: &str = "DoConv2d::backward";
-        let dy = self.resolve_backward(OPERATION, saved, dy)?;
-        let mut gradients = Gradients {
-            x: Some(array::zeros(OPERATION, "dx", saved.input_shape())?),
-            ..self.gradients(None)?
-        };
-        self.differentiate(OPERATION, saved, &dy, gradients.view_mut())?;
+        let dy = resolve_gradient(OPERATION, &geometry, dy)?;
+        let mut gradients = self.zeros(OPERATION, Some(geometry.input_shape()))?;
+        self.differentiate(OPERATION, &geometry, &x, &dy, gradients.view_mut())?;
         Ok(gradients)
     }
 
@@ -373,59 +330,43 @@ impl<T: Scalar> DoConv2d<T> {
     /// shape, or without.
     ///
     /// # Errors
-    /// [`ErrorKind::Overflow`] and [`ErrorKind::Memory`] for gradients that there is no room for.
-    pub fn gradients(&self, input: Option<(usize, usize, usize, usize)>) -> Result<Gradients<T>> {
-        const OPERATION: &str = "DoConv2d::gradients";
+    /// [`ErrorKind::Overflow`](crate::ErrorKind::Overflow) and
+    /// [`ErrorKind::Memory`](crate::ErrorKind::Memory) for gradients that there is no room for.
+    pub fn gradients(&self, input: Option<[usize; 4]>) -> Result<DoConv2dGradients<T>> {
+        self.zeros(Operation("DoConv2d::gradients"), input)
+    }
+
+    /// Writes the gradients of `Σ dy·y` that are wanted over what `gradients` held before.
+    ///
+    /// # Errors
+    /// As [`DoConv2d::backward`], and [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a gradient of
+    /// another shape or of what the layer doesn't have; nothing is written then.
+    pub fn backward_into<D: Dimension, E: Dimension>(
+        &self,
+        x: &ArrayRef<T, D>,
+        dy: &ArrayRef<T, E>,
+        gradients: DoConv2dGradientsMut<'_, T>,
+    ) -> Result<()> {
+        const OPERATION: Operation = Operation("DoConv2d::backward_into");
+        let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
+        let dy = resolve_gradient(OPERATION, &geometry, dy)?;
+        self.differentiate(OPERATION, &geometry, &x, &dy, gradients)
+    }
+
+    fn zeros(
+        &self,
+        operation: Operation,
+        input: Option<[usize; 4]>,
+    ) -> Result<DoConv2dGradients<T>> {
         let d_offset = self.d_offset.as_ref();
-        let d_offset = d_offset.map(|d| array::zeros(OPERATION, "d_offset", d.raw_dim()));
-        let bias = self.bias.as_ref().map(|bias| array::zeros(OPERATION, "bias", bias.raw_dim()));
-        Ok(Gradients {
-            x: input.map(|shape| array::zeros(OPERATION, "x", shape)).transpose()?,
-            w: array::zeros(OPERATION, "w", self.w.raw_dim())?,
+        let d_offset = d_offset.map(|d| operation.zeros("d_offset", d.raw_dim()));
+        let bias = self.bias.as_ref().map(|bias| operation.zeros("bias", bias.raw_dim()));
+        Ok(DoConv2dGradients {
+            x: input.map(|shape| operation.zeros("x", shape)).transpose()?,
+            w: operation.zeros("w", self.w.raw_dim())?,
             d_offset: d_offset.transpose()?,
             bias: bias.transpose()?,
         })
-    }
-
-    /// Writes the gradients of `Σ dy·y` over what `gradients` held before.
-    ///
-    /// # Errors
-    /// As [`DoConv2d::backward`], and [`ErrorKind::Shape`] for a gradient of another shape; nothing is
-    /// written then.
-    pub fn backward_into<D: Dimension>(
-        &self,
-        saved: &Saved<'_, T>,
-        dy: &ArrayRef<T, D>,
-        gradients: GradientsMut<'_, T>,
-    ) -> Result<()> {
-        const OPERATION: &str = "DoConv2d::backward_into";
-        let dy = self.resolve_backward(OPERATION, saved, dy)?;
-        gradients.validate(
-            OPERATION,
-            saved.input_shape(),
-            self.w.shape(),
-            self.d_offset.as_ref().map(|d_offset| d_offset.shape()),
-            self.bias.as_ref().map(|bias| bias.shape()),
-        )?;
-        self.differentiate(OPERATION, saved, &dy, gradients)
-    }
-
-    fn resolve_backward<'a, D: Dimension>(
-        &self,
-        operation: &'static str,
-        saved: &Saved<'_, T>,
-        dy: &'a ArrayRef<T, D>,
-    ) -> Result<Cow<'a, [T]>> {
-        if saved.revision != self.revision {
-            return Err(Error::new(
-                ErrorKind::StaleState,
-                operation,
-                "saved",
-                "a state saved from this layer's present parameters",
-                "one saved from other parameters",
-            ));
-        }
-        resolve_gradient(operation, &saved.geometry, dy)
     }
 
     fn composes_features(&self, geometry: &Geometry) -> bool {
@@ -442,7 +383,7 @@ impl<T: Scalar> DoConv2d<T> {
     /// Writes `y`.
     fn apply(
         &self,
-        operation: &'static str,
+        operation: Operation,
         geometry: &Geometry,
         x: &[T],
         y: ArrayViewMut4<T>,
@@ -453,7 +394,7 @@ impl<T: Scalar> DoConv2d<T> {
         let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
         let kernel = self.kernel(&w, d_offset.as_deref());
         let by_feature = self.composes_features(geometry);
-        fill(operation, "y", y, |y| match kernel {
+        operation.fill("y", y, |y| match kernel {
             KernelSource::Composed(factors) if by_feature => {
                 T::convolve_features(&self.memory, geometry, factors, x, bias, y)
             }
@@ -474,37 +415,42 @@ impl<T: Scalar> DoConv2d<T> {
     /// Writes gradients, which are the same for both compositions.
     fn differentiate(
         &self,
-        operation: &'static str,
-        saved: &Saved<'_, T>,
+        operation: Operation,
+        geometry: &Geometry,
+        x: &[T],
         dy: &[T],
-        gradients: GradientsMut<T>,
+        gradients: DoConv2dGradientsMut<'_, T>,
     ) -> Result<()> {
-        let Saved { x, geometry, .. } = saved;
+        let DoConv2dGradientsMut { x: dx, w: dw, d_offset: dd_offset, bias: db } = gradients;
+        let d_shape = self.d_offset.as_ref().map(|d_offset| d_offset.shape());
+        let bias_shape = self.bias.as_ref().map(|bias| bias.shape());
+        let mut dx = operation.wanted("gradients.x", Some(&geometry.input_shape()), dx)?;
+        let mut dw = operation.wanted("gradients.w", Some(self.w.shape()), dw)?;
+        let mut dd_offset = operation.wanted("gradients.d_offset", d_shape, dd_offset)?;
+        let mut db = operation.wanted("gradients.bias", bias_shape, db)?;
+
         let w = contiguous(self.w.view());
         let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
         let kernel = self.kernel(&w, d_offset.as_deref());
-
-        let mut dw = Target::new(operation, "gradients.w", gradients.w)?;
-        let mut dd_offset = Target::optional(operation, "gradients.d_offset", gradients.d_offset)?;
-        let mut db = Target::optional(operation, "gradients.bias", gradients.bias)?;
-        let mut dx = Target::optional(operation, "gradients.x", gradients.x)?;
-        let kernel_target = match &mut dd_offset {
-            Some(dd_offset) => {
-                KernelTarget::Factors { dw: dw.elements(), dd_offset: dd_offset.elements() }
-            }
-            None => KernelTarget::Plain(dw.elements()),
+        let of_kernel = match (kernel, dw.as_mut(), dd_offset.as_mut()) {
+            (_, None, None) => None,
+            (KernelSource::Plain(_), dw, _) => dw.map(|dw| KernelTarget::Plain(dw.elements())),
+            (KernelSource::Composed(_), dw, dd_offset) => Some(KernelTarget::Factors {
+                dw: dw.map(Target::elements),
+                dd_offset: dd_offset.map(Target::elements),
+            }),
         };
         let targets = Targets {
             x: dx.as_mut().map(Target::elements),
-            kernel: Some(kernel_target),
+            kernel: of_kernel,
             bias: db.as_mut().map(Target::elements),
         };
         let written = T::differentiate(&self.memory, geometry, kernel, x, dy, targets);
-        written.map_err(|none| none.refuse(operation, NoRoom::BUFFERS))?;
-        dw.store();
+        operation.buffers(written)?;
+        dx.into_iter().for_each(Target::store);
+        dw.into_iter().for_each(Target::store);
         dd_offset.into_iter().for_each(Target::store);
         db.into_iter().for_each(Target::store);
-        dx.into_iter().for_each(Target::store);
         Ok(())
     }
 }

@@ -4,9 +4,9 @@ use ndarray::Array3;
 
 use super::conv2d::Conv2d;
 use super::do_conv2d::DoConv2d;
-use crate::array::{self, contiguous, contiguous_mut};
+use crate::array::{contiguous, contiguous_mut};
 use crate::config::DoConv2dConfig;
-use crate::error::Result;
+use crate::error::{Operation, Result};
 use crate::scalar::Scalar;
 
 impl<T: Scalar> DoConv2d<T> {
@@ -32,19 +32,19 @@ impl<T: Scalar> DoConv2d<T> {
     /// [`ErrorKind::Config`] for a `d_mul` smaller than `M·N` or one for a 1×1 kernel;
     /// [`ErrorKind::Overflow`] and [`ErrorKind::Memory`] for one that is too large.
     pub fn from_conv2d(conv: &Conv2d<T>, d_mul: Option<usize>) -> Result<Self> {
-        const OPERATION: &str = "DoConv2d::from_conv2d";
+        const OPERATION: Operation = Operation("DoConv2d::from_conv2d");
         let config = DoConv2dConfig { d_mul, ..conv.config.clone().into() };
         let (spec, d_mul) = config.spec(OPERATION)?;
         let taps = spec.taps();
         let w_shape = [spec.out_channels, spec.group_inputs(), d_mul];
-        let mut w: Array3<T> = array::zeros(OPERATION, "w", w_shape)?;
+        let mut w: Array3<T> = OPERATION.zeros("w", w_shape)?;
         let weight = contiguous(conv.weight.view());
         let rows = contiguous_mut(&mut w).chunks_exact_mut(d_mul);
         rows.zip(weight.chunks_exact(taps))
             .for_each(|(w, kernel)| w[..taps].copy_from_slice(kernel));
         let d_offset = match taps {
             1 => None,
-            _ => Some(array::zeros(OPERATION, "d_offset", [spec.in_channels, taps, d_mul])?),
+            _ => Some(OPERATION.zeros("d_offset", [spec.in_channels, taps, d_mul])?),
         };
         Self::from_parameters(config, d_offset, w, conv.bias.clone())
     }

@@ -1,19 +1,40 @@
-//! Gradients of a DO-Conv layer and the state that a training forward pass saves for them.
+//! Gradients of the layers, and where a backward pass writes them.
 
-use std::borrow::Cow;
-use std::sync::Arc;
+use ndarray::{
+    Array, Array1, Array3, Array4, ArrayViewMut1, ArrayViewMut3, ArrayViewMut4, Dimension,
+};
 
-use ndarray::{Array1, Array3, Array4, ArrayViewMut1, ArrayViewMut3, ArrayViewMut4};
-
-use crate::array::{expect_optional_shape, expect_shape};
-use crate::config::geometry::Geometry;
-use crate::error::Result;
+use crate::error::{ErrorKind, Operation, Result};
+use crate::operator::Conv2dGradientsMut;
 use crate::scalar::Scalar;
+
+/// Gradients of a [`Conv2d`](crate::Conv2d), each of the shape of what it is the gradient of.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize))]
+pub struct Conv2dGradients<T> {
+    /// Gradient of the input, `[B, I, H, W]`; `None` if it isn't wanted.
+    pub x: Option<Array4<T>>,
+    /// Gradient of the kernel, `[O, I/g, M, N]`.
+    pub weight: Array4<T>,
+    /// Gradient of the bias, `[O]`, if the layer has one.
+    pub bias: Option<Array1<T>>,
+}
+
+impl<T: Scalar> Conv2dGradients<T> {
+    /// The gradients as places to write to.
+    pub fn view_mut(&mut self) -> Conv2dGradientsMut<'_, T> {
+        Conv2dGradientsMut {
+            x: self.x.as_mut().map(|x| x.view_mut()),
+            weight: Some(self.weight.view_mut()),
+            bias: self.bias.as_mut().map(|bias| bias.view_mut()),
+        }
+    }
+}
 
 /// Gradients of a [`DoConv2d`](crate::DoConv2d), each of the shape of what it is the gradient of.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize))]
-pub struct Gradients<T> {
+pub struct DoConv2dGradients<T> {
     /// Gradient of the input, `[B, I, H, W]`; `None` if it isn't wanted.
     pub x: Option<Array4<T>>,
     /// Gradient of `W`, `[O, I/g, S]`.
@@ -25,101 +46,52 @@ pub struct Gradients<T> {
 }
 
 /// Where [`DoConv2d::backward_into`](crate::DoConv2d::backward_into) writes gradients: views of any
-/// strides.
+/// strides, `None` for what isn't wanted. `W` and `D` have theirs from one computation, which either
+/// takes.
 #[derive(Debug)]
-pub struct GradientsMut<'a, T> {
-    /// Gradient of the input, `[B, I, H, W]`; `None` if it isn't wanted.
+pub struct DoConv2dGradientsMut<'a, T> {
+    /// Gradient of the input, `[B, I, H, W]`.
     pub x: Option<ArrayViewMut4<'a, T>>,
     /// Gradient of `W`, `[O, I/g, S]`.
-    pub w: ArrayViewMut3<'a, T>,
-    /// Gradient of the offset of `D`, `[I, M·N, S]`, if the layer has a `D`.
+    pub w: Option<ArrayViewMut3<'a, T>>,
+    /// Gradient of the offset of `D`, `[I, M·N, S]`.
     pub d_offset: Option<ArrayViewMut3<'a, T>>,
-    /// Gradient of the bias, `[O]`, if the layer has one.
+    /// Gradient of the bias, `[O]`.
     pub bias: Option<ArrayViewMut1<'a, T>>,
 }
 
-impl<T: Scalar> Gradients<T> {
+impl<T: Scalar> DoConv2dGradients<T> {
     /// The gradients as places to write to.
-    pub fn view_mut(&mut self) -> GradientsMut<'_, T> {
-        GradientsMut {
+    pub fn view_mut(&mut self) -> DoConv2dGradientsMut<'_, T> {
+        DoConv2dGradientsMut {
             x: self.x.as_mut().map(|x| x.view_mut()),
-            w: self.w.view_mut(),
+            w: Some(self.w.view_mut()),
             d_offset: self.d_offset.as_mut().map(|d_offset| d_offset.view_mut()),
             bias: self.bias.as_mut().map(|bias| bias.view_mut()),
         }
     }
-
-    /// Gradients of the parameters, with the names and in the order of
-    /// [`DoConv2d::parameters`](crate::DoConv2d::parameters). A gradient that isn't in standard layout
-    /// is left out.
-    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, &[T])> {
-        let w = self.w.as_slice().map(|w| ("w", w));
-        let d_offset = self.d_offset.as_ref().and_then(|d| Some(("d_offset", d.as_slice()?)));
-        let bias = self.bias.as_ref().and_then(|bias| Some(("bias", bias.as_slice()?)));
-        w.into_iter().chain(d_offset).chain(bias)
-    }
 }
 
-impl<T> GradientsMut<'_, T> {
-    /// Refuses gradients of other shapes than these.
-    pub(crate) fn validate(
-        &self,
-        operation: &'static str,
-        input: [usize; 4],
-        w: &[usize],
-        d_offset: Option<&[usize]>,
-        bias: Option<&[usize]>,
-    ) -> Result<()> {
-        if let Some(x) = &self.x {
-            expect_shape(operation, "gradients.x", &input, x.shape())?;
+/// A parameter's values beside their gradient's, both in order.
+pub(super) type Beside<'a, T> = Option<(&'static str, &'a mut [T], &'a [T])>;
+
+/// A parameter, if there is one, beside its gradient: both must have one shape and lie in order.
+pub(super) fn beside<'a, T, D: Dimension>(
+    operation: Operation,
+    name: &'static str,
+    field: &'static str,
+    parameter: Option<&'a mut Array<T, D>>,
+    gradient: Option<&'a Array<T, D>>,
+) -> Result<Beside<'a, T>> {
+    let shape = parameter.as_ref().map(|parameter| parameter.shape());
+    operation.expect_optional_shape(field, shape, gradient.map(|gradient| gradient.shape()))?;
+    let (Some(parameter), Some(gradient)) = (parameter, gradient) else { return Ok(None) };
+    match (parameter.as_slice_mut(), gradient.as_slice()) {
+        (Some(parameter), Some(gradient)) => Ok(Some((name, parameter, gradient))),
+        _ => {
+            let expected = "an array in standard layout";
+            let got = format!("strides {:?}", gradient.strides());
+            Err(operation.error(ErrorKind::Shape, field, expected, got))
         }
-        expect_shape(operation, "gradients.w", w, self.w.shape())?;
-        let got = self.d_offset.as_ref().map(|d_offset| d_offset.shape());
-        expect_optional_shape(operation, "gradients.d_offset", d_offset, got)?;
-        let got = self.bias.as_ref().map(|bias| bias.shape());
-        expect_optional_shape(operation, "gradients.bias", bias, got)
-    }
-}
-
-/// Stands for the values of a layer's parameters: a layer gets a new one whenever they may change.
-/// Identity is by address, so neither a counter nor a comparison of values is needed.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Revision(Arc<()>);
-
-impl PartialEq for Revision {
-    /// Whether both stand for the same values of the same layer, or of a clone of it.
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-/// What [`DoConv2d::forward_train`](crate::DoConv2d::forward_train) keeps for
-/// [`DoConv2d::backward`](crate::DoConv2d::backward): the input, borrowed if its elements lie in
-/// order.
-#[derive(Debug, Clone)]
-pub struct Saved<'x, T: Clone> {
-    pub(crate) x: Cow<'x, [T]>,
-    pub(crate) geometry: Geometry,
-    pub(crate) revision: Revision,
-}
-
-impl<T: Clone> Saved<'_, T> {
-    /// The same state with an input of its own.
-    pub fn into_owned(self) -> Saved<'static, T> {
-        Saved {
-            x: Cow::Owned(self.x.into_owned()),
-            geometry: self.geometry,
-            revision: self.revision,
-        }
-    }
-
-    /// The shape `[B, I, H, W]` of the input.
-    pub fn input_shape(&self) -> [usize; 4] {
-        self.geometry.input_shape()
-    }
-
-    /// The shape `[B, O, OH, OW]` of the output.
-    pub fn output_shape(&self) -> [usize; 4] {
-        self.geometry.output_shape()
     }
 }

@@ -4,29 +4,28 @@ use std::borrow::Cow;
 
 use ndarray::{ArrayRef, ArrayView4, Dimension};
 
-use crate::array::{self, expect_shape, ordered};
 use crate::config::geometry::{Geometry, Spec};
-use crate::error::Result;
+use crate::error::{Operation, Result};
 use crate::scalar::Scalar;
 
 /// `x` in order, and the geometry of a layer for it.
 pub fn resolve_input<'a, T: Scalar, D: Dimension>(
-    operation: &'static str,
+    operation: Operation,
     spec: &Spec,
     x: &'a ArrayRef<T, D>,
 ) -> Result<(Cow<'a, [T]>, Geometry)> {
-    let x: ArrayView4<T> = array::view(operation, "x", x)?;
+    let x: ArrayView4<T> = operation.view("x", x)?;
     let geometry = Geometry::new(operation, spec, x.dim().into())?;
-    Ok((ordered(operation, "x", x)?, geometry))
+    Ok((operation.ordered("x", x)?, geometry))
 }
 
 /// `dy` in order, if it has the shape of the output.
 pub fn resolve_gradient<'a, T: Scalar, D: Dimension>(
-    operation: &'static str,
+    operation: Operation,
     geometry: &Geometry,
     dy: &'a ArrayRef<T, D>,
 ) -> Result<Cow<'a, [T]>> {
-    let dy: ArrayView4<T> = array::view(operation, "dy", dy)?;
-    expect_shape(operation, "dy", &geometry.output_shape(), dy.shape())?;
-    ordered(operation, "dy", dy)
+    let dy: ArrayView4<T> = operation.view("dy", dy)?;
+    operation.expect_shape("dy", &geometry.output_shape(), dy.shape())?;
+    operation.ordered("dy", dy)
 }

@@ -6,8 +6,15 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
 
 use crate::config::init::Init;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Operation, Result};
 use crate::scalar::Scalar;
+
+/// Terms that are summed into one output of a kernel, and outputs that one input goes to.
+#[derive(Debug, Clone, Copy)]
+pub struct Fans {
+    pub inputs: usize,
+    pub outputs: usize,
+}
 
 /// A stream of parameters from a seed.
 pub struct Sampler(Xoshiro256PlusPlus);
@@ -20,12 +27,13 @@ impl Sampler {
     /// Draws values into `target`, or refuses an initialiser that has values beyond `T`.
     pub fn draw<T: Scalar>(
         &mut self,
-        [operation, field]: [&'static str; 2],
+        operation: Operation,
+        field: &'static str,
         init: Init,
-        [fan_in, fan_out]: [usize; 2],
+        fans: Fans,
         target: &mut [T],
     ) -> Result<()> {
-        let (fan_in, fan_out) = (fan_in as f64, fan_out as f64);
+        let (fan_in, fan_out) = (fans.inputs as f64, fans.outputs as f64);
         match init {
             Init::KaimingUniform { a } => {
                 self.uniform((6.0 / ((1.0 + a * a) * fan_in)).sqrt(), target)
@@ -43,7 +51,7 @@ impl Sampler {
             None => Ok(()),
             Some(value) => {
                 let expected = "an initialiser whose values the element type can hold";
-                Err(Error::new(ErrorKind::Value, operation, field, expected, value))
+                Err(operation.error(ErrorKind::Value, field, expected, value))
             }
         }
     }

@@ -6,9 +6,9 @@ use serde::de::Error as _;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::conv2d::{Conv2d, Conv2dGradients};
+use super::conv2d::Conv2d;
 use super::do_conv2d::DoConv2d;
-use super::gradients::Gradients;
+use super::gradients::{Conv2dGradients, DoConv2dGradients};
 use crate::config::serialize::{not_finite, write_fields};
 use crate::config::{Conv2dConfig, DoConv2dConfig};
 use crate::scalar::Scalar;
@@ -45,7 +45,7 @@ fn expect_finite<T: Scalar, S: Serializer>(
     Ok(())
 }
 
-impl<T: Scalar + Serialize> Serialize for Gradients<T> {
+impl<T: Scalar + Serialize> Serialize for DoConv2dGradients<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let arrays = [
             named("x", self.x.as_ref()),
@@ -53,8 +53,8 @@ impl<T: Scalar + Serialize> Serialize for Gradients<T> {
             named("d_offset", self.d_offset.as_ref()),
             named("bias", self.bias.as_ref()),
         ];
-        expect_finite(&serializer, "Gradients::serialize", &arrays)?;
-        write_fields!(serializer, self, Gradients { x, w, d_offset, bias })
+        expect_finite(&serializer, "DoConv2dGradients::serialize", &arrays)?;
+        write_fields!(serializer, self, DoConv2dGradients { x, w, d_offset, bias })
     }
 }
 

@@ -9,27 +9,17 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
 use super::element::Element;
-use crate::error::{Error, ErrorKind};
 
 /// There is no room for so many elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom(pub usize);
 
 impl NoRoom {
-    /// The error that a user sees.
-    pub fn refuse(self, operation: &'static str, field: &'static str) -> Error {
-        let expected = format!("room for {} elements", self.0);
-        Error::new(ErrorKind::Memory, operation, field, expected, "none")
-    }
-
     /// Ends the process, as where any collection finds no room.
     pub fn abort<T>(self) -> ! {
         let layout = Layout::array::<T>(self.0).unwrap_or(Layout::new::<T>());
         std::alloc::handle_alloc_error(layout)
     }
-
-    /// What a buffer to work in is called in an error.
-    pub const BUFFERS: &str = "buffers";
 }
 
 /// Bytes that a thread's short lists take at most, about. They are made as they are wanted.

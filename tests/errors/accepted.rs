@@ -1,7 +1,10 @@
 //! Inputs at the edge of what is possible, which must work. Most are made of small whole numbers,
 //! whose sums are exact in `f32`, so results must equal the oracle's.
 
-use do_conv::{Composition, Conv2d, DoConv2d, DoConv2dConfig, Gradients, PaddingMode, Pairing};
+use do_conv::{
+    Composition, Conv2d, Conv2dGradients, DoConv2d, DoConv2dConfig, DoConv2dGradients,
+    DoConv2dGradientsMut, PaddingMode, Pairing,
+};
 use ndarray::{Array, Array1, Array3, Array4, ArrayView, ArrayView3, Axis, Dimension, Slice, s};
 
 use super::{MAX, SENTINEL};
@@ -183,11 +186,11 @@ fn padding_and_dilation_of_half_the_address_space() {
                 let bias = Some(Array1::from_elem(outputs, 0.5));
                 let layer = DoConv2d::from_parameters(config, d_offset, w, bias).unwrap();
                 let x = Array4::from_elem((1, inputs, 1, 1), 2.0);
-                let (y, saved) = layer.forward_train(&x).unwrap();
+                let y = layer.forward(&x).unwrap();
                 let sum: f32 = (1..=taps_read).map(|tap| tap as f32).sum();
                 assert_eq!(y, Array4::from_elem((1, outputs, 1, 1), 0.5 + n as f32 * 2.0 * sum));
 
-                let gradients = layer.backward(&saved, &Array4::ones(y.raw_dim())).unwrap();
+                let gradients = layer.backward(&x, &Array4::ones(y.raw_dim())).unwrap();
                 let dx = sum * (outputs / groups) as f32;
                 assert_eq!(gradients.x, Some(Array4::from_elem(x.raw_dim(), dx)));
                 let dw = |(_, _, s)| if s < taps_read { 2.0 } else { 0.0 };
@@ -226,16 +229,16 @@ fn bits<D: Dimension>(array: &Array<f32, D>) -> Array<u32, D> {
 }
 
 /// For each variant and composition: the layer, its inputs in `f32`, and its solution.
-fn solved() -> impl Iterator<Item = (DoConv2d<f32>, [Array4<f32>; 2], Array4<f32>, Gradients<f32>)>
-{
+fn solved()
+-> impl Iterator<Item = (DoConv2d<f32>, [Array4<f32>; 2], Array4<f32>, DoConv2dGradients<f32>)> {
     variants().into_iter().flat_map(|problem| {
         let mut numbers = Numbers::new(2);
         let inputs = problem.inputs(|| numbers.real());
         let [x, dy] = [&inputs.x, &inputs.dy].map(|array| array.mapv(|value| value as f32));
         problem.compositions().into_iter().map(move |composition| {
             let layer: DoConv2d<f32> = problem.layer(&inputs, composition);
-            let (y, saved) = layer.forward_train(&x).unwrap();
-            let gradients = layer.backward(&saved, &dy).unwrap();
+            let y = layer.forward(&x).unwrap();
+            let gradients = layer.backward(&x, &dy).unwrap();
             (layer, [x.clone(), dy.clone()], y, gradients)
         })
     })
@@ -249,10 +252,7 @@ fn inputs_of_any_strides() {
         let plain_gradients = conv.backward(&x, &dy).unwrap();
         for (x, dy) in layouts(&x).into_iter().zip(layouts(&dy)) {
             assert_eq!(bits(&layer.forward(&x).unwrap()), bits(&y));
-            let (trained, saved) = layer.forward_train(&x).unwrap();
-            assert_eq!(bits(&trained), bits(&y));
-            assert_eq!(layer.backward(&saved, &dy).unwrap(), gradients);
-            assert_eq!(layer.backward(&saved.into_owned(), &dy).unwrap(), gradients);
+            assert_eq!(layer.backward(&x, &dy).unwrap(), gradients);
             assert!(layer.check_fold(&conv, &x).unwrap().same_bits);
             assert_eq!(bits(&conv.forward(&x).unwrap()), bits(&plain));
             assert_eq!(conv.backward(&x, &dy).unwrap(), plain_gradients);
@@ -266,11 +266,11 @@ fn broadcast_inputs() {
         let (image, gradient) = (x.slice(s![..1, .., ..1, ..]), dy.slice(s![..1, .., .., ..1]));
         let (x, dy) = (image.broadcast(x.dim()).unwrap(), gradient.broadcast(dy.dim()).unwrap());
         let (own_x, own_dy) = (x.to_owned(), dy.to_owned());
-        let (y, saved) = layer.forward_train(&x).unwrap();
-        let (own_y, own_saved) = layer.forward_train(&own_x).unwrap();
+        let y = layer.forward(&x).unwrap();
+        let own_y = layer.forward(&own_x).unwrap();
         assert_eq!(bits(&y), bits(&own_y));
-        let own = layer.backward(&own_saved, &own_dy).unwrap();
-        assert_eq!(layer.backward(&saved, &dy).unwrap(), own);
+        let own = layer.backward(&own_x, &own_dy).unwrap();
+        assert_eq!(layer.backward(&x, &dy).unwrap(), own);
         let conv = layer.fold();
         assert_eq!(bits(&conv.forward(&x).unwrap()), bits(&conv.forward(&own_x).unwrap()));
         assert_eq!(conv.backward(&x, &dy).unwrap(), conv.backward(&own_x, &own_dy).unwrap());
@@ -282,7 +282,6 @@ fn outputs_and_gradients_of_any_strides() {
     for (layer, [x, dy], y, gradients) in solved() {
         let conv = layer.fold();
         let plain = conv.backward(&x, &dy).unwrap();
-        let (_, saved) = layer.forward_train(&x).unwrap();
         let nan = |array: &Array4<f32>| Array4::from_elem(array.raw_dim(), f32::NAN);
         for (index, mut target) in layouts(&nan(&y)).into_iter().enumerate() {
             layer.forward_into(&x, &mut target).unwrap();
@@ -291,16 +290,16 @@ fn outputs_and_gradients_of_any_strides() {
             conv.forward_into(&x, &mut target).unwrap();
             assert_eq!(target, conv.forward(&x).unwrap());
 
-            let zeros = layer.gradients(Some(x.dim())).unwrap();
+            let zeros = layer.gradients(Some(x.dim().into())).unwrap();
             let mut target = layer.gradients(None).unwrap();
             target.x = Some(layouts(&nan(&x))[index].clone());
             target.w = layouts(&zeros.w)[index].clone();
             target.d_offset = zeros.d_offset.map(|d_offset| layouts(&d_offset)[index].clone());
             target.bias = zeros.bias.map(|bias| layouts(&bias)[index].clone());
-            layer.backward_into(&saved, &dy, target.view_mut()).unwrap();
+            layer.backward_into(&x, &dy, target.view_mut()).unwrap();
             assert_eq!(target, gradients);
 
-            let zeros = conv.gradients(Some(x.dim())).unwrap();
+            let zeros = conv.gradients(Some(x.dim().into())).unwrap();
             let mut target = conv.gradients(None).unwrap();
             target.x = Some(layouts(&nan(&x))[index].clone());
             target.weight = layouts(&zeros.weight)[index].clone();
@@ -325,17 +324,42 @@ fn nothing_is_written_between_the_elements_of_a_view() {
 #[test]
 fn gradients_of_the_parameters_alone() {
     for (layer, [x, dy], _, gradients) in solved() {
-        let (_, saved) = layer.forward_train(&x).unwrap();
         let mut alone = layer.gradients(None).unwrap();
-        layer.backward_into(&saved, &dy, alone.view_mut()).unwrap();
-        assert_eq!(alone.x, None);
-        assert!(alone.parameters().eq(gradients.parameters()));
+        layer.backward_into(&x, &dy, alone.view_mut()).unwrap();
+        assert_eq!(alone, DoConv2dGradients { x: None, ..gradients });
 
         let conv = layer.fold();
         let mut alone = conv.gradients(None).unwrap();
         conv.backward_into(&x, &dy, alone.view_mut()).unwrap();
-        assert_eq!(alone.x, None);
-        assert!(alone.parameters().eq(conv.backward(&x, &dy).unwrap().parameters()));
+        let all = conv.backward(&x, &dy).unwrap();
+        assert_eq!(alone, Conv2dGradients { x: None, ..all });
+    }
+}
+
+#[test]
+fn gradients_that_are_wanted_are_the_same_alone() {
+    for (layer, [x, dy], _, gradients) in solved() {
+        let d_shape = gradients.d_offset.as_ref().map(|d_offset| d_offset.raw_dim());
+        for wanted in 0..16 {
+            let wants = |bit: usize| wanted >> bit & 1 == 1;
+            let mut dx = wants(0).then(|| Array4::from_elem(x.raw_dim(), SENTINEL));
+            let mut dw = wants(1).then(|| Array3::from_elem(gradients.w.raw_dim(), SENTINEL));
+            let dd = d_shape.filter(|_| wants(2));
+            let mut dd = dd.map(|shape| Array3::from_elem(shape, SENTINEL));
+            let db = gradients.bias.as_ref().filter(|_| wants(3));
+            let mut db = db.map(|bias| Array1::from_elem(bias.raw_dim(), SENTINEL));
+            let places = DoConv2dGradientsMut {
+                x: dx.as_mut().map(|dx| dx.view_mut()),
+                w: dw.as_mut().map(|dw| dw.view_mut()),
+                d_offset: dd.as_mut().map(|dd| dd.view_mut()),
+                bias: db.as_mut().map(|db| db.view_mut()),
+            };
+            layer.backward_into(&x, &dy, places).unwrap();
+            assert!(dx.is_none() || dx == gradients.x);
+            assert!(dw.is_none_or(|dw| dw == gradients.w));
+            assert!(dd.is_none() || dd == gradients.d_offset);
+            assert!(db.is_none() || db == gradients.bias);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use do_conv::{Conv2d, Conv2dConfig, DoConv2d, DoConv2dConfig, ErrorKind, Padding, PaddingMode};
 use ndarray::{Array3, Array4, Array5, ArrayD, ArrayRef, Dimension, IxDyn, arr0};
 
-use super::{MAX, MOST, SENTINEL, fill_conv_gradients, refused};
+use super::{MAX, MOST, SENTINEL, fill_conv_gradients, fill_gradients, refused};
 
 /// Asserts that every function that takes an image refuses this one and writes nothing.
 #[track_caller]
@@ -22,7 +22,7 @@ fn image_refused<D: Dimension>(
     refused(conv.forward_into(x, &mut y), kind, &text("Conv2d::forward_into"));
     assert_eq!(y, blank);
     refused(conv.backward(x, &blank), kind, &text("Conv2d::backward"));
-    let mut gradients = conv.gradients(Some((1, 1, 1, 1))).unwrap();
+    let mut gradients = conv.gradients(Some([1, 1, 1, 1])).unwrap();
     fill_conv_gradients(&mut gradients);
     let before = gradients.clone();
     let result = conv.backward_into(x, &blank, gradients.view_mut());
@@ -31,11 +31,16 @@ fn image_refused<D: Dimension>(
 
     let layer: DoConv2d<f32> = DoConv2dConfig::from(config.clone()).init(0).unwrap();
     refused(layer.forward(x), kind, &text("DoConv2d::forward"));
-    refused(layer.forward_train(x), kind, &text("DoConv2d::forward_train"));
     let mut y = blank.clone();
     refused(layer.forward_into(x, &mut y), kind, &text("DoConv2d::forward_into"));
-    refused(layer.forward_train_into(x, &mut y), kind, &text("DoConv2d::forward_train_into"));
     assert_eq!(y, blank);
+    refused(layer.backward(x, &blank), kind, &text("DoConv2d::backward"));
+    let mut gradients = layer.gradients(Some([1, 1, 1, 1])).unwrap();
+    fill_gradients(&mut gradients);
+    let before = gradients.clone();
+    let result = layer.backward_into(x, &blank, gradients.view_mut());
+    refused(result, kind, &text("DoConv2d::backward_into"));
+    assert_eq!(gradients, before);
     refused(layer.check_fold(&conv, x), kind, &text("DoConv2d::check_fold"));
 }
 
@@ -238,7 +243,7 @@ fn images_that_there_is_no_room_for() {
     refused(conv.forward(&x), kind, &format!("Conv2d::forward: {copy}"));
     refused(conv.backward(&x, &x), kind, &format!("Conv2d::backward: {copy}"));
     refused(layer.forward(&x), kind, &format!("DoConv2d::forward: {copy}"));
-    refused(layer.forward_train(&x), kind, &format!("DoConv2d::forward_train: {copy}"));
+    refused(layer.backward(&x, &x), kind, &format!("DoConv2d::backward: {copy}"));
     let check = layer.check_fold_random(&conv, [1, 1, 1 << 29, 1 << 29], 0);
     refused(check, kind, &format!("DoConv2d::check_fold_random: {copy}"));
     assert_eq!(layer.check_fold(&conv, &x).unwrap_err().kind, kind);
@@ -251,13 +256,12 @@ fn images_that_there_is_no_room_for() {
     let output = room("y", MOST);
     refused(conv.forward(&x), kind, &format!("Conv2d::forward: {output}"));
     refused(layer.forward(&x), kind, &format!("DoConv2d::forward: {output}"));
-    refused(layer.forward_train(&x), kind, &format!("DoConv2d::forward_train: {output}"));
 
     let gradient = room("x", MOST);
-    let shape = Some((MOST, 1, 1, 1));
+    let shape = Some([MOST, 1, 1, 1]);
     refused(conv.gradients(shape), kind, &format!("Conv2d::gradients: {gradient}"));
     refused(layer.gradients(shape), kind, &format!("DoConv2d::gradients: {gradient}"));
-    let shape = Some((1 << 40, 1 << 40, 1, 1));
+    let shape = Some([1 << 40, 1 << 40, 1, 1]);
     let text = "x: expected a number of elements that can be addressed, got \
                 [1099511627776, 1099511627776, 1, 1]";
     let kind = ErrorKind::Overflow;

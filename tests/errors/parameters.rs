@@ -1,9 +1,11 @@
-//! Parameters of other shapes, and saved states of other parameters.
+//! Parameters of other shapes, and gradients that aren't theirs.
 
-use do_conv::{Composition, Conv2d, Conv2dConfig, DoConv2d, DoConv2dConfig, ErrorKind, Saved};
+use do_conv::{
+    Composition, Conv2d, Conv2dConfig, DoConv2d, DoConv2dConfig, DoConv2dGradients, ErrorKind,
+};
 use ndarray::{Array1, Array3, Array4};
 
-use super::{fill_gradients, refused};
+use super::refused;
 
 #[test]
 fn parameters_of_a_plain_layer() {
@@ -80,88 +82,80 @@ fn parameters_of_a_pointwise_layer() {
     make(None, [6, 4, 1]).unwrap();
 }
 
-const STALE: &str = "saved: expected a state saved from this layer's present parameters, got one \
-                     saved from other parameters";
-
-/// Asserts that `layer` takes `saved` for the state of other parameters, and writes nothing.
-#[track_caller]
-fn stale(layer: &DoConv2d<f32>, saved: &Saved<f32>) {
-    let dy = Array4::ones(saved.output_shape());
-    let text = format!("DoConv2d::backward: {STALE}");
-    refused(layer.backward(saved, &dy), ErrorKind::StaleState, &text);
-    let [b, i, h, w] = saved.input_shape();
-    let mut gradients = layer.gradients(Some((b, i, h, w))).unwrap();
-    fill_gradients(&mut gradients);
-    let before = gradients.clone();
-    let result = layer.backward_into(saved, &dy, gradients.view_mut());
-    let text = format!("DoConv2d::backward_into: {STALE}");
-    refused(result, ErrorKind::StaleState, &text);
-    assert_eq!(gradients, before);
+#[test]
+fn gradients_that_do_not_belong_to_parameters() {
+    let x = Array4::ones((1, 2, 4, 4));
+    let mut layer: DoConv2d<f32> = DoConv2dConfig::new(2, 3, [3, 3]).init(0).unwrap();
+    let y = layer.forward(&x).unwrap();
+    let right = layer.backward(&x, &y).unwrap();
+    type Spoil = fn(&mut DoConv2dGradients<f32>);
+    let cases: [(Spoil, &str); 6] = [
+        (|g| g.w = Array3::zeros((3, 2, 8)), "w: expected [3, 2, 9], got [3, 2, 8]"),
+        (|g| g.d_offset = None, "d_offset: expected [2, 9, 9], got none"),
+        (
+            |g| g.d_offset = Some(Array3::zeros((9, 9, 2))),
+            "d_offset: expected [2, 9, 9], got [9, 9, 2]",
+        ),
+        (|g| g.bias = None, "bias: expected [3], got none"),
+        (|g| g.bias = Some(Array1::zeros(2)), "bias: expected [3], got [2]"),
+        (
+            |g| g.w = Array3::zeros((9, 2, 3)).reversed_axes(),
+            "w: expected an array in standard layout, got strides [1, 3, 6]",
+        ),
+    ];
+    let before = layer.clone();
+    for (spoil, reason) in cases {
+        let mut wrong = right.clone();
+        spoil(&mut wrong);
+        let text = format!("DoConv2d::parameters_with_gradients: gradients.{reason}");
+        let result = layer.parameters_with_gradients(&wrong).map(|all| all.count());
+        refused(result, ErrorKind::Shape, &text);
+    }
+    let mut plain = layer.fold();
+    let mut wrong = plain.backward(&x, &y).unwrap();
+    assert_eq!(plain.parameters_with_gradients(&wrong).unwrap().count(), 2);
+    wrong.weight = Array4::zeros((3, 2, 3, 2));
+    let text = "Conv2d::parameters_with_gradients: gradients.weight: expected [3, 2, 3, 3], got \
+                [3, 2, 3, 2]";
+    let result = plain.parameters_with_gradients(&wrong).map(|all| all.count());
+    refused(result, ErrorKind::Shape, text);
+    assert_eq!(layer, before);
 }
 
 #[test]
-fn states_of_parameters_that_may_have_changed() {
-    type Touch = fn(&mut DoConv2d<f32>);
-    let touches: [(&str, Touch); 4] = [
-        ("parameters_mut", |layer| _ = layer.parameters_mut()),
-        ("w_mut", |layer| _ = layer.w_mut()),
-        ("d_offset_mut", |layer| _ = layer.d_offset_mut()),
-        ("bias_mut", |layer| _ = layer.bias_mut()),
-    ];
-    let x = Array4::ones((1, 2, 4, 4));
-    for composition in [Composition::Kernel, Composition::Feature] {
-        for (name, touch) in touches {
-            let config = DoConv2dConfig::new(2, 3, [3, 3]).composition(composition);
-            let mut layer: DoConv2d<f32> = config.init(0).unwrap();
-            let (y, saved) = layer.forward_train(&x).unwrap();
-            layer.backward(&saved, &y).unwrap();
-            touch(&mut layer);
-            println!("after {name}");
-            stale(&layer, &saved);
-            stale(&layer, &saved.clone().into_owned());
-            let (y, saved) = layer.forward_train(&x).unwrap();
-            layer.backward(&saved, &y).unwrap();
+fn parameters_stand_beside_their_own_gradients() {
+    let x = Array4::from_shape_fn((1, 2, 4, 4), |(_, i, h, w)| (5 * i + 3 * h + w) as f32);
+    for (kernel, names) in [([3, 3], &["w", "d_offset", "bias"][..]), ([1, 1], &["w", "bias"])] {
+        let mut layer: DoConv2d<f32> = DoConv2dConfig::new(2, 3, kernel).init(0).unwrap();
+        let gradients = layer.backward(&x, &layer.forward(&x).unwrap()).unwrap();
+        let expected: Vec<(&str, Vec<f32>)> =
+            layer.parameters().map(|(name, values)| (name, values.to_vec())).collect();
+        let of = |name: &str| match name {
+            "w" => gradients.w.as_slice(),
+            "d_offset" => gradients.d_offset.as_ref().and_then(|d| d.as_slice()),
+            _ => gradients.bias.as_ref().and_then(|bias| bias.as_slice()),
+        };
+        let mut seen = Vec::new();
+        for (name, values, gradient) in layer.parameters_with_gradients(&gradients).unwrap() {
+            assert_eq!((name, &*values), (expected[seen.len()].0, &expected[seen.len()].1[..]));
+            assert_eq!(Some(gradient), of(name));
+            seen.push(name);
         }
+        assert_eq!(seen, names);
     }
 }
 
 #[test]
-fn states_of_other_layers() {
-    let x = Array4::ones((1, 2, 4, 4));
-    let config = DoConv2dConfig::new(2, 3, [3, 3]);
-    let layer: DoConv2d<f32> = config.clone().init(0).unwrap();
-    let (_, saved) = layer.forward_train(&x).unwrap();
-    // Of the same parameters, and of other ones.
-    stale(&config.clone().init(0).unwrap(), &saved);
-    stale(&config.clone().init(1).unwrap(), &saved);
-    stale(&config.groups(1).bias(false).init(0).unwrap(), &saved);
-    stale(&DoConv2d::from_conv2d(&layer.fold(), None).unwrap(), &saved);
-}
-
-#[test]
-fn states_of_a_clone_are_taken_until_one_changes() {
-    let x = Array4::ones((1, 2, 4, 4));
-    let layer: DoConv2d<f32> = DoConv2dConfig::new(2, 3, [3, 3]).init(0).unwrap();
-    let mut clone = layer.clone();
-    let (y, saved) = layer.forward_train(&x).unwrap();
-    let gradients = layer.backward(&saved, &y).unwrap();
-    assert_eq!(clone.backward(&saved, &y).unwrap(), gradients);
-    clone.w_mut()[[0, 0, 0]] = 1.0;
-    stale(&clone, &saved);
-    assert_eq!(layer.backward(&saved, &y).unwrap(), gradients);
-}
-
-#[test]
-fn states_outlive_a_change_of_the_composition() {
+fn gradients_are_the_same_by_either_composition() {
     let x = Array4::from_shape_fn((2, 2, 5, 5), |(b, i, h, w)| (7 * b + 5 * i + 3 * h + w) as f64);
     for before in [Composition::Kernel, Composition::Feature] {
         for after in [Composition::Kernel, Composition::Feature] {
             let config = DoConv2dConfig::new(2, 3, [3, 3]).composition(before);
             let mut layer: DoConv2d<f64> = config.init(0).unwrap();
-            let (y, saved) = layer.forward_train(&x).unwrap();
-            let gradients = layer.backward(&saved, &y).unwrap();
+            let y = layer.forward(&x).unwrap();
+            let gradients = layer.backward(&x, &y).unwrap();
             layer.set_composition(after).unwrap();
-            assert_eq!(layer.backward(&saved, &y).unwrap(), gradients);
+            assert_eq!(layer.backward(&x, &y).unwrap(), gradients);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Runs a row in every way that the crate has.
 
-use do_conv::operator::{Convolve, ConvolveGradientsMut};
+use do_conv::operator::{Conv2dGradientsMut, Convolve};
 use do_conv::{Composition, Conv2d, DoConv2d, Scalar};
 use ndarray::{Array, Array1, Array2, Array4, ArrayD, Axis, Dimension, Slice};
 
@@ -149,9 +149,9 @@ fn over_parameterized<T: Scalar>(row: &Row, inputs: &Inputs, expected: &Outputs)
         .unwrap_or_else(|error| panic!("{}: {error}", row.source));
         for layout in LAYOUTS {
             let (x, dy) = (layout.of(&x), layout.of(&dy));
-            let (y, saved) = layer.forward_train(&x).unwrap();
+            let y = layer.forward(&x).unwrap();
             assert_eq!(layer.forward(&x).unwrap(), y, "{}", row.source);
-            let gradients = layer.backward(&saved, &dy).unwrap();
+            let gradients = layer.backward(&x, &dy).unwrap();
             let mut got = vec![
                 ("kernel", wide(&layer.weight())),
                 ("y", wide(&y)),
@@ -162,8 +162,7 @@ fn over_parameterized<T: Scalar>(row: &Row, inputs: &Inputs, expected: &Outputs)
             got.extend(gradients.bias.map(|db| ("dbias", wide(&db))));
             check::<T>(row, &format!("{composition:?}, {layout:?}"), &got, expected);
             if let Layout::Ordered = layout {
-                let (_, saved) = layer.forward_train(&others.0).unwrap();
-                layer.backward(&saved, &others.1).unwrap();
+                layer.backward(&others.0, &others.1).unwrap();
             }
         }
     }
@@ -237,7 +236,7 @@ fn operator<T: Scalar>(row: &Row, inputs: &Inputs, expected: &Outputs) {
         let lent = bias.as_ref().map(|columns| columns.column(1));
         convolve.forward_into(x.view(), weight.view(), lent, y.view_mut()).unwrap();
         let mut db = bias.as_ref().map(|_| Array1::from_elem(row.problem.out_channels, T::nan()));
-        let gradients = ConvolveGradientsMut {
+        let gradients = Conv2dGradientsMut {
             x: Some(dx.view_mut()),
             weight: Some(dweight.view_mut()),
             bias: db.as_mut().map(|db| db.view_mut()),
@@ -270,7 +269,7 @@ fn kernels_that_repeat_one_filter() {
         let convolve = Convolve::new(&row.config(Composition::Kernel).conv).unwrap();
         let (mut y, mut dx) = (inputs.dy.clone(), inputs.x.clone());
         convolve.forward_into(inputs.x.view(), expanded, None, y.view_mut()).unwrap();
-        let gradients = ConvolveGradientsMut { x: Some(dx.view_mut()), weight: None, bias: None };
+        let gradients = Conv2dGradientsMut { x: Some(dx.view_mut()), weight: None, bias: None };
         convolve.backward_into(inputs.x.view(), expanded, inputs.dy.view(), gradients).unwrap();
         assert!(expected.contains(&("y", y.into_dyn())), "{groups} groups");
         assert!(expected.contains(&("dx", dx.into_dyn())), "{groups} groups");

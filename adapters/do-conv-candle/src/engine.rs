@@ -7,7 +7,7 @@ use candle_core::{
     CpuStorage, CustomOp2, CustomOp3, DType, Device, Error, Layout, Result, Shape, Storage, Tensor,
     WithDType,
 };
-use do_conv::operator::{Compose, Convolve, ConvolveGradientsMut};
+use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve};
 use do_conv::{DoConv2dConfig, Scalar};
 use ndarray::{Array, ArrayView, Dim, Dimension, Ix, IxDyn, ShapeBuilder};
 
@@ -134,7 +134,7 @@ impl<T: Scalar + WithDType> Convolution<T> {
         let mut dweight = weight.track_op().then(|| room::<T, 4>(weight.dims())).transpose()?;
         let bias = bias.filter(|bias| bias.track_op());
         let mut db = bias.map(|bias| room::<T, 1>(bias.dims())).transpose()?;
-        let gradients = ConvolveGradientsMut {
+        let gradients = Conv2dGradientsMut {
             x: dx.as_mut().map(|dx| dx.view_mut()),
             weight: dweight.as_mut().map(|dweight| dweight.view_mut()),
             bias: db.as_mut().map(|db| db.view_mut()),

@@ -34,7 +34,7 @@ pub fn plain_step<T: Element>(layer: &Layer) -> Result<Local> {
     }))
 }
 
-/// `DoConv2d::forward_train` and `DoConv2d::backward`, after parameters have changed, with the default
+/// `DoConv2d::forward` and `DoConv2d::backward`, after parameters have changed, with the default
 /// configuration.
 pub fn do_step<T: Element>(layer: &Layer) -> Result<Local> {
     let taps = layer.taps();
@@ -51,8 +51,8 @@ pub fn do_step<T: Element>(layer: &Layer) -> Result<Local> {
     let (x, dy) = (array(layer.input_shape(), X)?, array(layer.output_shape(), DY)?);
     Ok(Local::new(move |results| {
         black_box(conv.parameters_mut().count());
-        let (y, saved) = conv.forward_train(&x)?;
-        let gradients = conv.backward(&saved, &dy)?;
+        let y = conv.forward(&x)?;
+        let gradients = conv.backward(&x, &dy)?;
         show(results, &y)?;
         show(results, &gradients.x.context("no gradient of x")?)?;
         show(results, &gradients.w)?;

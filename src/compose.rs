@@ -250,8 +250,8 @@ impl Composer {
             }
         }
         let threads = self.adjoint_threads(machine);
-        let stretch = tasks.len().div_ceil(8 * threads);
-        for_each_chunk(threads, &mut tasks, stretch, |_, tasks| {
+        let chunk = tasks.len().div_ceil(8 * threads);
+        for_each_chunk(threads, &mut tasks, chunk, |_, tasks| {
             scratch.lend(|buffers| {
                 let adjoints = Adjoints { factors, dweight, tasks, buffers };
                 machine.run(adjoints);

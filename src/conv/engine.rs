@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, Range};
 
-use super::strip::source::{Blocks, Source};
+use super::strip::reading::{Blocks, Reading};
 use crate::machine::Machine;
 use crate::machine::element::Element;
 use crate::machine::memory::Memory;
@@ -49,14 +49,14 @@ impl Blocking {
     /// Blocks whose strips of so many channels fit, and what else must.
     pub fn blocks(
         &self,
-        source: &Source,
+        reading: &Reading,
         batch: usize,
         channels: usize,
         fits: impl Fn(usize, usize) -> bool,
     ) -> Blocks {
-        source.blocks(batch, |lines, cols| {
+        reading.blocks(batch, |lines, cols| {
             lines * cols <= self.pixels
-                && source.channel_len(lines, cols).saturating_mul(channels) <= self.strip
+                && reading.channel_len(lines, cols).saturating_mul(channels) <= self.strip
                 && fits(lines, cols)
         })
     }

@@ -2,6 +2,19 @@
 //!
 //! The functions below are the one seam of the engine: a [`Geometry`] and contiguous slices in,
 //! contiguous slices out. Every slice has the length that the geometry gives.
+//!
+//! | word | what it is |
+//! | --- | --- |
+//! | tap | one of the kernel's `M·N` places, or of the rows or columns of an axis |
+//! | line | a row of output pixels, or what is copied for one of input pixels |
+//! | block | a rectangle of output pixels of one or more images that a task computes at a time |
+//! | strip | the input pixels that a block reads, copied so that each tap reads neighbours |
+//! | segment | a part of a strip's row: its positions are one step of the layer apart |
+//! | piece | some pixels of a line, no more than a register tile has rows |
+//! | part | some pixels of a piece, which the same taps don't read zeros through |
+//! | stretch | what a register tile sums in one go: one tap, through all channels of a strip |
+//! | panel | as many rows of the kernel's matrix as a register has lanes, side by side |
+//! | phase | the input pixels, a stride apart, that the same taps reach in the gradient of the input |
 
 mod border;
 pub mod correlation;

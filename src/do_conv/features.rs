@@ -18,7 +18,7 @@ use crate::conv::gemm::panels::PackedKernel;
 use crate::conv::kernel_view::KernelView;
 use crate::conv::strip::Strip;
 use crate::conv::strip::axis::TapAxis;
-use crate::conv::strip::source::{Block, Blocks, Source};
+use crate::conv::strip::reading::{Block, Blocks, Reading};
 use crate::machine::element::Element;
 use crate::machine::memory::{Room, Scratch};
 use crate::machine::shared::Shared;
@@ -61,10 +61,10 @@ pub(crate) fn forward<T: Element>(
     let mode = geometry.spec.mode;
     let (rows, cols) =
         (TapAxis::forward(&geometry.rows, mode), TapAxis::forward(&geometry.cols, mode));
-    let source = Source::new(&rows, &cols, geometry.spec.in_channels, engine.most_rows());
+    let reading = Reading::new(&rows, &cols, geometry.spec.in_channels, engine.most_rows());
     let mut d = engine.memory.buffer(d_offset.len())?;
     composer.depthwise(d_offset, &mut d);
-    let features = Features { composer, source, plane: geometry.input_pixels(), d: &d, x };
+    let features = Features { composer, reading, plane: geometry.input_pixels(), d: &d, x };
     // All features of a channel at a time.
     let depths = engine.blocking.depths(group_inputs, d_mul);
     let depths = depths.into_iter().map(|depth| depth.start * d_mul..depth.end * d_mul);
@@ -78,7 +78,7 @@ pub(crate) fn forward<T: Element>(
 /// The features of images, as channels: `S` for each input channel.
 struct Features<'a, T> {
     composer: &'a Composer,
-    source: Source<'a>,
+    reading: Reading<'a>,
     /// Pixels of an input channel.
     plane: usize,
     /// `[I, MN, S]`.
@@ -89,7 +89,7 @@ struct Features<'a, T> {
 impl<T: Element> Channels<T> for Features<'_, T> {
     /// A strip of one input channel.
     fn spare(&self, blocks: &Blocks) -> usize {
-        self.source.most_elements(blocks, 1)
+        self.reading.most_elements(blocks, 1)
     }
 
     #[inline(always)]
@@ -104,12 +104,12 @@ impl<T: Element> Channels<T> for Features<'_, T> {
     ) {
         let Composer { taps, d_mul, .. } = *self.composer;
         features.reserve(channels.len(), target);
-        let pixels = Strip::new(simd, &self.source, block);
-        let (lines, line_len) = self.source.lines(block);
-        let kernel_cols = self.source.cols.offsets.len();
+        let pixels = Strip::new(simd, &self.reading, block);
+        let (lines, line_len) = self.reading.lines(block);
+        let kernel_cols = self.reading.cols.offsets.len();
         // Of a line, where each tap starts to read that doesn't read zeros.
         let mut starts = Vec::with_capacity(taps);
-        let x = &self.x[block.image * self.source.channels * self.plane..];
+        let x = &self.x[block.image * self.reading.channels * self.plane..];
         let inputs = channels.start / d_mul..channels.end / d_mul;
         let len = features.channel_len;
         for (input, target) in inputs.zip(target.chunks_exact_mut(d_mul * len)) {

@@ -18,7 +18,7 @@ use crate::conv::correlation::{Correlation, Target};
 use crate::conv::engine::Engine;
 use crate::conv::kernel_view::KernelView;
 use crate::conv::strip::Strip;
-use crate::conv::strip::source::{Block, Blocks, Source};
+use crate::conv::strip::reading::{Block, Blocks, Reading};
 use crate::machine::element::Element;
 use crate::machine::isa::Isa;
 use crate::machine::memory::{Buffer, Need, Room, Scratch};
@@ -29,12 +29,12 @@ use crate::machine::threads::{Queue, cut_at, share};
 /// The product `A · X + bias`, ready to be computed.
 pub struct Job<'a, T: Element> {
     correlation: &'a Correlation,
-    source: Source<'a>,
+    reading: Reading<'a>,
     /// Of one image.
     blocks: Blocks,
     tasks: usize,
-    /// What tasks are taken in.
-    stretches: usize,
+    /// Runs of neighbouring tasks, which go to one thread.
+    shares: usize,
     /// `[groups, sources, taps, R]`.
     weights: Buffer<'a, T>,
     x: &'a [T],
@@ -54,36 +54,36 @@ impl<'a, T: Element> Job<'a, T> {
         let Correlation { batch, groups, group_channels: [sources, _], rows, cols, .. } =
             correlation;
         let threads = engine.threads(correlation.maccs());
-        let source = Source {
+        let reading = Reading {
             rows,
             cols,
             channels: groups * sources,
-            padded: true,
-            crossing: false,
+            zero_rows: true,
+            joined_lines: false,
             tile_rows: None,
         };
-        let blocks = blocks(&source, *sources, usize::MAX);
+        let blocks = blocks(&reading, *sources, usize::MAX);
         let tasks = batch * groups * blocks.len();
         // Neighbours go to one thread.
-        let stretches = tasks.min(8 * threads);
+        let shares = tasks.min(8 * threads);
         let weights = pack(engine, correlation, kernel)?;
         let isa = engine.isa;
-        Ok(Self { correlation, source, blocks, tasks, stretches, weights, x, bias, isa, threads })
+        Ok(Self { correlation, reading, blocks, tasks, shares, weights, x, bias, isa, threads })
     }
 
     /// What [`Job::run`] works in.
     pub fn need(&self) -> Need {
-        let strip = self.source.most_elements(&self.blocks, self.correlation.group_channels[0]);
+        let strip = self.reading.most_elements(&self.blocks, self.correlation.group_channels[0]);
         Need {
-            threads: self.threads.min(self.stretches),
+            threads: self.threads.min(self.shares),
             lens: [strip, 0, 0, 0, 0],
-            tables: self.source.most_tables(&self.blocks),
+            tables: self.reading.most_tables(&self.blocks),
         }
     }
 
     /// Writes the product to `y`.
     pub fn run(&self, scratch: &Scratch<T>, y: &Shared<T>) {
-        share(self.threads, self.stretches, |queue| {
+        share(self.threads, self.shares, |queue| {
             scratch.lend(|[strip, ..]| {
                 // Each number of channels is compiled on its own.
                 let job = self;
@@ -135,10 +135,10 @@ impl<T: Element, const R: usize> WithSimd<T> for Worker<'_, T, R> {
     fn run<S: Simd<T>>(self, simd: S) {
         let Self { job, queue, strip: data, y } = self;
         let mut strips = Recent::default();
-        while let Some(stretch) = queue.take() {
-            for task in cut_at(job.tasks, job.stretches, stretch) {
+        while let Some(share_index) = queue.take() {
+            for task in cut_at(job.tasks, job.shares, share_index) {
                 let (plane, index) = (task / job.blocks.len(), task % job.blocks.len());
-                let (block, strip) = strips.get(simd, &job.source, &job.blocks, index);
+                let (block, strip) = strips.get(simd, &job.reading, &job.blocks, index);
                 job.perform::<S, R>(simd, plane, block, strip, data, y);
             }
         }

@@ -8,7 +8,7 @@ use crate::config::geometry::Geometry;
 use crate::conv::engine::Engine;
 use crate::conv::strip::Strip;
 use crate::conv::strip::axis::TapAxis;
-use crate::conv::strip::source::{Block, Blocks, Source};
+use crate::conv::strip::reading::{Block, Blocks, Reading};
 use crate::conv::sum::{add_to, blocks_together};
 use crate::machine::element::Element;
 use crate::machine::isa::Isa;
@@ -22,7 +22,7 @@ const PIXELS: usize = 1 << 12;
 /// The gradient of the kernel, `[O, n, M, N]`, ready to be computed.
 pub struct Job<'a, T> {
     geometry: &'a Geometry,
-    source: Source<'a>,
+    reading: Reading<'a>,
     /// Of one image.
     blocks: Blocks,
     x: &'a [T],
@@ -43,33 +43,33 @@ impl<'a, T: Element> Job<'a, T> {
         x: &'a [T],
         dy: &'a [T],
     ) -> Self {
-        let source = Source {
+        let reading = Reading {
             rows,
             cols,
             channels: geometry.spec.in_channels,
-            padded: true,
-            crossing: false,
+            zero_rows: true,
+            joined_lines: false,
             tile_rows: None,
         };
-        let blocks = blocks(&source, geometry.spec.group_inputs(), PIXELS);
+        let blocks = blocks(&reading, geometry.spec.group_inputs(), PIXELS);
         let threads = engine.threads(geometry.maccs());
-        Self { geometry, source, blocks, x, dy, isa: engine.isa, lanes: engine.lanes(), threads }
+        Self { geometry, reading, blocks, x, dy, isa: engine.isa, lanes: engine.lanes(), threads }
     }
 
     /// Elements of a vector of partial sums for each row of the column matrix and each channel.
     fn sums_len(&self) -> usize {
         let (inputs, outputs) =
             (self.geometry.spec.group_inputs(), self.geometry.spec.group_outputs());
-        (inputs * self.source.taps()).next_multiple_of(ROWS_TOGETHER[outputs])
+        (inputs * self.reading.taps()).next_multiple_of(ROWS_TOGETHER[outputs])
             * outputs
             * self.lanes
     }
 
     /// What [`Job::run`] works in.
     pub fn need(&self) -> Need {
-        let strip = self.source.most_elements(&self.blocks, self.geometry.spec.group_inputs());
+        let strip = self.reading.most_elements(&self.blocks, self.geometry.spec.group_inputs());
         let sums = self.sums_len();
-        let tables = self.source.most_tables(&self.blocks);
+        let tables = self.reading.most_tables(&self.blocks);
         Need { threads: self.threads, lens: [strip, sums, sums, 0, 0], tables }
     }
 
@@ -144,10 +144,11 @@ impl<T: Element, const R: usize, const X: usize> WithSimd<T> for Groups<'_, T, R
                         add_to(sums, part);
                         part.fill(T::zero());
                     }
-                    let (block, strip) = strips.get(simd, &job.source, &job.blocks, index);
+                    let (block, strip) = strips.get(simd, &job.reading, &job.blocks, index);
                     strip.fill(simd, x, plane, group * inputs..(group + 1) * inputs, data);
                     let products = Products::<T, S, R> { job, block, strip, data, dy };
-                    match (job.source.rows.consecutive() && R == 1, job.source.rows.offsets.len()) {
+                    match (job.reading.rows.consecutive() && R == 1, job.reading.rows.offsets.len())
+                    {
                         (true, 3) => {
                             products.add_shared::<3>(simd, part);
                             continue;
@@ -254,7 +255,7 @@ impl<T: Element, S: Simd<T>, const R: usize> Products<'_, T, S, R> {
         let Self { job, block, strip, data, dy } = self;
         let (cols, pixels) = (job.geometry.cols.output, job.geometry.output_pixels());
         let tap_starts = strip.tap_starts();
-        let (kernel_cols, taps) = (tap_starts.len(), job.source.taps());
+        let (kernel_cols, taps) = (tap_starts.len(), job.reading.taps());
         let depth = job.geometry.spec.group_inputs() * taps;
         let mut acc = [[simd.zero(); R]; X];
         // The input channel, kernel row and kernel column of each; past the last, again the last.

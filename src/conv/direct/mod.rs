@@ -5,7 +5,7 @@ pub mod correlate;
 pub mod kernel_gradient;
 mod recent;
 
-use super::strip::source::{Blocks, Source};
+use super::strip::reading::{Blocks, Reading};
 
 /// Most output channels of a group.
 const MOST: usize = 4;
@@ -19,9 +19,9 @@ pub fn suits(targets: usize) -> bool {
 }
 
 /// The blocks of one image whose strips fit, of so many pixels at most.
-fn blocks(source: &Source, channels: usize, pixels: usize) -> Blocks {
+fn blocks(reading: &Reading, channels: usize, pixels: usize) -> Blocks {
     let most = if channels == 1 { STRIP[0] } else { STRIP[1] };
-    source.blocks(1, |lines, cols| {
-        lines * cols <= pixels && source.channel_len(lines, cols).saturating_mul(channels) <= most
+    reading.blocks(1, |lines, cols| {
+        lines * cols <= pixels && reading.channel_len(lines, cols).saturating_mul(channels) <= most
     })
 }

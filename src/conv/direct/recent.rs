@@ -1,7 +1,7 @@
 //! The strips that a thread keeps from image to image.
 
 use crate::conv::strip::Strip;
-use crate::conv::strip::source::{Block, Blocks, KEPT_TABLES, Source};
+use crate::conv::strip::reading::{Block, Blocks, KEPT_TABLES, Reading};
 use crate::machine::element::Element;
 use crate::machine::simd::Simd;
 
@@ -22,7 +22,7 @@ impl<M: Copy, E: Copy> Recent<M, E> {
     pub fn get<T, S>(
         &mut self,
         simd: S,
-        source: &Source,
+        reading: &Reading,
         blocks: &Blocks,
         index: usize,
     ) -> &(Block, Strip<M, E>)
@@ -31,9 +31,9 @@ impl<M: Copy, E: Copy> Recent<M, E> {
         S: Simd<T, Mask = M, EvenMask = E>,
     {
         let block = blocks.get(index);
-        let tables = source.tables_of(&block);
+        let tables = reading.tables_of(&block);
         let new = || {
-            let strip = Strip::new(simd, source, &block);
+            let strip = Strip::new(simd, reading, &block);
             (block, strip)
         };
         if index < MOST_STRIPS {

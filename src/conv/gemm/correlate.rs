@@ -8,7 +8,7 @@ use crate::conv::correlation::Correlation;
 use crate::conv::engine::Engine;
 use crate::conv::strip::Strip;
 use crate::conv::strip::axis::runs;
-use crate::conv::strip::source::{Block, Blocks, KEPT_TABLES, Source, regions};
+use crate::conv::strip::reading::{Block, Blocks, KEPT_TABLES, Reading, regions};
 use crate::machine::element::Element;
 use crate::machine::isa::Isa;
 use crate::machine::memory::{Buffers, Need, Scratch, reserve};
@@ -84,7 +84,7 @@ struct Task {
 pub struct Job<'a, T, X> {
     correlation: &'a Correlation,
     layout: Layout<'a>,
-    /// Source channels of a group that are summed at a time.
+    /// Reading channels of a group that are summed at a time.
     depths: Vec<Range<usize>>,
     blocks: Blocks,
     /// Parts of the panels of output channels.
@@ -108,28 +108,28 @@ impl<'a, T: Element, X: Channels<T>> Job<'a, T, X> {
         bias: Option<&'a [T]>,
     ) -> Self {
         let Correlation { groups, group_channels, rows, cols, .. } = correlation;
-        let source = Source::new(rows, cols, groups * group_channels[0], engine.most_rows());
+        let reading = Reading::new(rows, cols, groups * group_channels[0], engine.most_rows());
         let threads = engine.threads(correlation.maccs());
         let channels = depths.iter().map(|depth| depth.len()).max().unwrap_or(1);
-        let blocks = engine.blocking.blocks(&source, correlation.batch, channels, |_, _| true);
+        let blocks = engine.blocking.blocks(&reading, correlation.batch, channels, |_, _| true);
         // Enough tasks for every thread; nothing here changes a result.
         let count = groups * blocks.len();
         let parts = if threads == 1 { 1 } else { (4 * threads).div_ceil(count.max(1)) };
         let parts =
             parts.min(kernel.count.div_ceil(4)).max(kernel.count.div_ceil(engine.blocking.panels));
         let layout = Layout {
-            source,
+            reading,
             taps: correlation.taps.iter().map(|tap| tap * kernel.tap_len).collect(),
-            most: engine.most_rows(),
+            most_rows: engine.most_rows(),
             steps: depths.iter().map(|depth| depth.len()).min().unwrap_or(0),
         };
-        let strip = source.most_elements(&blocks, channels);
+        let strip = reading.most_elements(&blocks, channels);
         let most_panels = kernel.count.div_ceil(parts.max(1));
         let sums = sums_len(most_panels * blocks.most_pixels(), MOST_VECTORS, engine.lanes());
         let need = Need {
             threads: threads.min(count * parts),
             lens: [strip, sums, x.spare(&blocks), 0, 0],
-            tables: source.most_tables(&blocks),
+            tables: reading.most_tables(&blocks),
         };
         let isa = engine.isa;
         Self { correlation, layout, depths, blocks, parts, kernel, bias, x, isa, threads, need }
@@ -216,12 +216,12 @@ impl<T: Element, X: Channels<T>> Job<'_, T, X> {
         let like = plans.iter().position(|(known, ..)| known.is_like(block));
         let index = like.unwrap_or_else(|| {
             plans.truncate(MOST_PLANS - 1);
-            let source = &self.layout.source;
+            let source = &self.layout.reading;
             let mut kept = plans.iter().map(|(known, ..)| source.tables_of(known)).sum::<usize>();
             while kept > KEPT_TABLES {
                 kept -= plans.pop().map_or(kept, |(known, ..)| source.tables_of(&known));
             }
-            let strip = Strip::new(simd, &self.layout.source, block);
+            let strip = Strip::new(simd, &self.layout.reading, block);
             let plan = Plan::new(&self.layout, block, &strip);
             plans.push((block.clone(), strip, plan));
             plans.len() - 1
@@ -301,7 +301,7 @@ impl<T: Element, X: Channels<T>> Job<'_, T, X> {
     ) -> impl Iterator<Item = Ahead<T>> + use<T, X> {
         let plane = images.plane;
         let data = images.x.as_ptr().wrapping_add(block.image * images.channels * plane);
-        let regions = regions(&self.layout.source, block);
+        let regions = regions(&self.layout.reading, block);
         // A region may start and end in the middle of a line.
         let lines = |region: &Range<usize>| region.len() / Ahead::<T>::LINE + 2;
         let all: usize = regions.iter().map(lines).sum();

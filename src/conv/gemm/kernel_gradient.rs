@@ -13,7 +13,7 @@ use crate::config::geometry::Geometry;
 use crate::conv::engine::Engine;
 use crate::conv::strip::Strip;
 use crate::conv::strip::axis::{TapAxis, runs};
-use crate::conv::strip::source::{Block, Blocks, Source};
+use crate::conv::strip::reading::{Block, Blocks, Reading};
 use crate::conv::sum::{add_to, blocks_together};
 use crate::machine::element::Element;
 use crate::machine::isa::Isa;
@@ -33,7 +33,7 @@ struct Task {
 /// The gradient of the kernel, `[O, n, M, N]`, ready to be computed.
 pub struct Job<'a, T> {
     geometry: &'a Geometry,
-    source: Source<'a>,
+    reading: Reading<'a>,
     /// Kernel columns that are taken as input channels: all or one.
     columns: usize,
     tasks: Vec<Task>,
@@ -55,20 +55,20 @@ impl<'a, T: Element> Job<'a, T> {
     ) -> Room<Self> {
         let spec = &geometry.spec;
         let (tile_rows, lanes) = (engine.most_rows(), engine.lanes());
-        let source = Source::new(rows, cols, spec.in_channels, tile_rows);
+        let reading = Reading::new(rows, cols, spec.in_channels, tile_rows);
         let threads = engine.threads(geometry.maccs());
         // The blocks, which sums depend on, are the same for any number of threads.
         let [inputs, _] = most_channels(engine, geometry, lanes);
-        let few = 2 * spec.group_inputs() <= tile_rows && !source.crossing;
+        let few = 2 * spec.group_inputs() <= tile_rows && !reading.joined_lines;
         let columns = if few { cols.offsets.len() } else { 1 };
         let width = |inputs: usize| {
             (inputs * columns).div_ceil(tile_rows) * tile_rows.next_multiple_of(lanes)
         };
-        let blocks = engine.blocking.blocks(&source, geometry.batch, inputs, |lines, cols| {
+        let blocks = engine.blocking.blocks(&reading, geometry.batch, inputs, |lines, cols| {
             // Elements of the strip once its channels lie side by side.
             let positions = match few {
-                true => source.rows_len(lines).saturating_mul(cols),
-                false => source.channel_len(lines, cols),
+                true => reading.rows_len(lines).saturating_mul(cols),
+                false => reading.channel_len(lines, cols),
             };
             positions.saturating_mul(width(inputs)) <= 2 * engine.blocking.strip
         });
@@ -77,22 +77,22 @@ impl<'a, T: Element> Job<'a, T> {
         let inputs = tasks.iter().map(|task| task.inputs.len()).max().unwrap_or(0);
         let panels = tasks.iter().map(|task| task.panels.len()).max().unwrap_or(0);
         let positions = match columns {
-            1 => source.most_channel_len(&blocks),
-            _ => source.most_rows(&blocks) * blocks.most()[1],
+            1 => reading.most_channel_len(&blocks),
+            _ => reading.most_rows(&blocks) * blocks.most()[1],
         };
         let x_len = (positions + MOST_LANES) * width(inputs);
-        let sums = source.taps() * inputs * panels * lanes;
+        let sums = reading.taps() * inputs * panels * lanes;
         let lens = [
-            source.most_elements(&blocks, inputs),
+            reading.most_elements(&blocks, inputs),
             x_len,
             blocks.most_pixels() * panels * lanes,
             sums,
             if blocks_together(blocks.len()) < blocks.len() { sums } else { 0 },
         ];
-        let tables = source.most_tables(&blocks);
+        let tables = reading.most_tables(&blocks);
         let need = Need { threads: threads.min(tasks.len()), lens, tables };
         let isa = engine.isa;
-        Ok(Self { geometry, source, columns, tasks, blocks, x, dy, isa, threads, need })
+        Ok(Self { geometry, reading, columns, tasks, blocks, x, dy, isa, threads, need })
     }
 
     /// What [`Job::run`] works in.
@@ -193,7 +193,7 @@ impl<T: Element> Job<'_, T> {
     #[inline(always)]
     fn perform<S: Simd<T>>(&self, simd: S, task: &Task, work: &mut Work<T>, dw: &Shared<T>) {
         let (inputs, width) = (task.inputs.len(), task.panels.len() * S::LANES);
-        let len = self.source.taps() * inputs * width;
+        let len = self.reading.taps() * inputs * width;
         reserve(work.sums, len);
         let (all, together) = (self.blocks.len(), blocks_together(self.blocks.len()));
         let in_stages = together < all;
@@ -205,7 +205,7 @@ impl<T: Element> Job<'_, T> {
             let block = self.blocks.get(index);
             let strip = match last.take() {
                 Some((known, strip)) if known.is_like(&block) => strip,
-                _ => Strip::new(simd, &self.source, &block),
+                _ => Strip::new(simd, &self.reading, &block),
             };
             self.add_block(simd, task, &block, &strip, index % together > 0, work);
             last = Some((block, strip));
@@ -233,14 +233,14 @@ impl<T: Element> Job<'_, T> {
         work: &mut Work<T>,
     ) {
         let Work { strip: strip_data, x, dy, sums, stretches, .. } = work;
-        let Source { rows, cols, crossing, .. } = self.source;
+        let Reading { rows, cols, joined_lines, .. } = self.reading;
         let panel_rows = S::MR.next_multiple_of(S::LANES);
         // An input channel, or one and a kernel column.
         let channels = task.inputs.len() * self.columns;
         let panels = channels.div_ceil(S::MR);
         let folded = self.columns > 1;
         let pixels = block.pixels();
-        let (lines, line_len) = self.source.lines(block);
+        let (lines, line_len) = self.reading.lines(block);
         let positions = if folded { strip.rows() * line_len } else { strip.channel_len };
         reserve(x, panels * positions * panel_rows + MOST_LANES * panel_rows);
         self.fill_strip(simd, task, block.image, strip, strip_data);
@@ -270,7 +270,7 @@ impl<T: Element> Job<'_, T> {
         let kernel_cols = cols.offsets.len() / self.columns;
         for tap in 0..rows.offsets.len() * kernel_cols {
             let at = [tap / kernel_cols, tap % kernel_cols];
-            let nonzero = if crossing || folded {
+            let nonzero = if joined_lines || folded {
                 0..line_len
             } else {
                 let cols = cols.nonzero(block.cols.clone(), at[1]);
@@ -327,7 +327,7 @@ impl<T: Element> Job<'_, T> {
         let plane = self.geometry.input_pixels();
         let first = task.group * self.geometry.spec.group_inputs();
         let channels = first + task.inputs.start..first + task.inputs.end;
-        let x = &self.x[image * self.source.channels * plane..];
+        let x = &self.x[image * self.reading.channels * plane..];
         strip.fill(simd, x, plane, channels, data);
     }
 
@@ -383,7 +383,7 @@ impl<T: Element> Job<'_, T> {
     #[inline(always)]
     fn write<S: Simd<T>>(&self, simd: S, task: &Task, sums: &[T], dw: &Shared<T>) {
         let spec = &self.geometry.spec;
-        let (inputs, taps) = (task.inputs.len(), self.source.taps());
+        let (inputs, taps) = (task.inputs.len(), self.reading.taps());
         let width = task.panels.len() * S::LANES;
         for (nth, panel) in task.panels.clone().enumerate() {
             let first = panel * S::LANES;

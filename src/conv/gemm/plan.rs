@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::conv::strip::Strip;
-use crate::conv::strip::source::{Block, Source};
+use crate::conv::strip::reading::{Block, Reading};
 use crate::machine::threads::cut;
 
 /// Some pixels of one line of a block, no more than a register tile has rows.
@@ -35,12 +35,12 @@ pub struct Plan {
 
 /// What a correlation's blocks have in common.
 pub struct Layout<'a> {
-    pub source: Source<'a>,
+    pub reading: Reading<'a>,
     /// By kernel row, then by kernel column of the source's axes, where the tap starts in a panel of
     /// the kernel.
     pub taps: Vec<usize>,
     /// Most rows of a register tile.
-    pub most: usize,
+    pub most_rows: usize,
     /// Steps of a stretch, at least.
     pub steps: usize,
 }
@@ -51,22 +51,23 @@ const STEPS_TO_STORE: usize = 4;
 impl Plan {
     pub fn new<M: Copy, E: Copy>(layout: &Layout, block: &Block, strip: &Strip<M, E>) -> Self {
         let mut plan = Self::default();
-        let Source { cols, crossing, .. } = layout.source;
-        let (lines, line_len) = layout.source.lines(block);
-        let line = if crossing { 0..line_len } else { block.cols.clone() };
+        let Reading { cols, joined_lines, .. } = layout.reading;
+        let (lines, line_len) = layout.reading.lines(block);
+        let line = if joined_lines { 0..line_len } else { block.cols.clone() };
         let ends = layout.ends(line.clone());
         // All at once, since a table that grows is there twice.
         let starts = [line.start].into_iter().chain(ends.iter().copied());
-        let of_line = starts.zip(&ends).map(|(start, end)| (end - start).div_ceil(layout.most));
+        let of_line =
+            starts.zip(&ends).map(|(start, end)| (end - start).div_ceil(layout.most_rows));
         let pieces = lines * of_line.sum::<usize>();
         plan.pieces.reserve_exact(pieces);
         plan.parts.reserve_exact(2 * pieces);
-        plan.stretches.reserve_exact(pieces * layout.source.taps());
+        plan.stretches.reserve_exact(pieces * layout.reading.taps());
         for index in 0..lines {
             let first = (block.lines.start + index) * cols.output;
             let mut start = line.start;
             for &end in &ends {
-                for piece in cut(end - start, (end - start).div_ceil(layout.most)) {
+                for piece in cut(end - start, (end - start).div_ceil(layout.most_rows)) {
                     let piece = start + piece.start..start + piece.end;
                     let before = piece.start - line.start;
                     let first_part = plan.parts.len();
@@ -93,11 +94,11 @@ impl Plan {
         before: usize,
         outputs: Range<usize>,
     ) {
-        let Source { rows, cols, crossing, .. } = layout.source;
+        let Reading { rows, cols, joined_lines, .. } = layout.reading;
         let (kernel_rows, kernel_cols) = (rows.offsets.len(), cols.offsets.len());
         let all = 0..outputs.len();
         let part_of = |col_tap: usize| {
-            if crossing {
+            if joined_lines {
                 // Only those taps are left out that no pixel of any image reads through, lest the sign
                 // of a zero show who shares a piece.
                 let any = !cols.nonzero(0..cols.output, col_tap).is_empty();
@@ -138,10 +139,10 @@ impl Plan {
 impl Layout<'_> {
     /// Where to cut a line: at its end, and where padding ends, if that leaves pieces long enough.
     fn ends(&self, line: Range<usize>) -> Vec<usize> {
-        let Source { cols, crossing, .. } = self.source;
+        let Reading { cols, joined_lines, .. } = self.reading;
         let mut ends = Vec::new();
-        if !crossing {
-            let shortest = (2 * self.most).div_ceil(5);
+        if !joined_lines {
+            let shortest = (2 * self.most_rows).div_ceil(5);
             let interior = (0..cols.offsets.len()).map(|tap| cols.nonzero(line.clone(), tap));
             let mut cuts: Vec<_> = interior.flat_map(|cols| [cols.start, cols.end]).collect();
             cuts.sort_unstable();

@@ -7,14 +7,14 @@
 
 pub mod axis;
 pub mod line;
-pub mod source;
+pub mod reading;
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use axis::TapAxis;
 use line::{Line, kind};
-use source::{Block, RowLayout, Source, apart, strip_elements};
+use reading::{Block, Reading, RowLayout, apart, strip_elements};
 
 use crate::machine::element::Element;
 use crate::machine::memory::reserve;
@@ -28,7 +28,7 @@ pub struct Strip<M, E> {
     /// Rows and columns of the kernel.
     kernel: [usize; 2],
     pixels: usize,
-    crossing: bool,
+    joined_lines: bool,
     /// Where in the source's first channel each row starts; none for zeros.
     row_starts: Vec<Option<usize>>,
     row_len: usize,
@@ -50,17 +50,17 @@ struct Segment<M, E> {
 }
 
 impl<M: Copy, E: Copy> Strip<M, E> {
-    pub fn new<T, S>(simd: S, source: &Source, block: &Block) -> Self
+    pub fn new<T, S>(simd: S, reading: &Reading, block: &Block) -> Self
     where
         T: Element,
         S: Simd<T, Mask = M, EvenMask = E>,
     {
-        let image_len = source.channels * source.rows.input * source.cols.input;
+        let image_len = reading.channels * reading.rows.input * reading.cols.input;
         let mut strip = Self {
             channel_len: 0,
-            kernel: [source.rows.offsets.len(), source.cols.offsets.len()],
+            kernel: [reading.rows.offsets.len(), reading.cols.offsets.len()],
             pixels: block.pixels(),
-            crossing: source.crossing,
+            joined_lines: reading.joined_lines,
             row_starts: Vec::new(),
             row_len: 0,
             segments: Vec::new(),
@@ -69,21 +69,21 @@ impl<M: Copy, E: Copy> Strip<M, E> {
             gathered: Vec::new(),
             reach: 0,
         };
-        let len = if source.crossing {
-            strip.gather(source, block, image_len);
+        let len = if reading.joined_lines {
+            strip.gather(reading, block, image_len);
             strip.gathered.len()
         } else {
-            strip.add_rows(source, block, image_len);
-            strip.add_segments(simd, source.cols, block);
+            strip.add_rows(reading, block, image_len);
+            strip.add_segments(simd, reading.cols, block);
             strip.row_len * strip.row_starts.len()
         };
         strip.channel_len = apart(len);
         strip
     }
 
-    fn gather(&mut self, source: &Source, block: &Block, image_len: usize) {
-        let Source { rows, cols, .. } = *source;
-        self.gathered.reserve_exact(source.taps() * block.pixels());
+    fn gather(&mut self, reading: &Reading, block: &Block, image_len: usize) {
+        let Reading { rows, cols, .. } = *reading;
+        self.gathered.reserve_exact(reading.taps() * block.pixels());
         for row_tap in 0..rows.offsets.len() {
             for col_tap in 0..cols.offsets.len() {
                 for line in block.lines.clone() {
@@ -98,8 +98,8 @@ impl<M: Copy, E: Copy> Strip<M, E> {
     }
 
     /// Each image row that is read, once.
-    fn add_rows(&mut self, source: &Source, block: &Block, image_len: usize) {
-        let (rows, row_len) = (source.rows, source.cols.input);
+    fn add_rows(&mut self, reading: &Reading, block: &Block, image_len: usize) {
+        let (rows, row_len) = (reading.rows, reading.cols.input);
         let mut known = HashMap::new();
         self.line_rows.reserve_exact(block.lines.len() * rows.offsets.len());
         for line in block.lines.clone() {
@@ -107,7 +107,7 @@ impl<M: Copy, E: Copy> Strip<M, E> {
             for tap in 0..rows.offsets.len() {
                 let row = [image as isize, rows.position(line, tap)];
                 let start = rows.source(line, tap).map(|row| image * image_len + row * row_len);
-                if start.is_none() && !source.padded {
+                if start.is_none() && !reading.zero_rows {
                     self.line_rows.push(None);
                     continue;
                 }
@@ -140,7 +140,7 @@ impl<M: Copy, E: Copy> Strip<M, E> {
     /// Where in a channel the pixels start that a line of the block reads through a tap, column by
     /// column; none for zeros. If lines are read together, there is one line, of all pixels.
     pub fn start(&self, line: usize, [row_tap, col_tap]: [usize; 2]) -> Option<usize> {
-        if self.crossing {
+        if self.joined_lines {
             return Some((row_tap * self.kernel[1] + col_tap) * self.pixels);
         }
         Some(self.row(line, row_tap)? * self.row_len + self.tap_starts[col_tap])

@@ -85,30 +85,30 @@ pub const KEPT_TABLES: usize = 1 << 18;
 
 /// How a source is read.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct Reading<'a> {
     pub rows: &'a TapAxis,
     pub cols: &'a TapAxis,
     /// Channels of an image.
     pub channels: usize,
     /// Whether rows of zeros are copied too, so that every line reads a row through every kernel row.
-    pub padded: bool,
+    pub zero_rows: bool,
     /// Whether lines are so short that the pixels of a block are read as one line, copied for each
     /// tap.
-    pub crossing: bool,
+    pub joined_lines: bool,
     /// Most pixels of the tiles that blocks are cut into by a plan, which lists the taps of each.
     pub tile_rows: Option<usize>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> Reading<'a> {
     /// Lines shorter than a quarter of a register tile's `most` rows are read together.
     pub fn new(rows: &'a TapAxis, cols: &'a TapAxis, channels: usize, most: usize) -> Self {
-        let crossing = 4 * cols.output < most;
-        Self { rows, cols, channels, padded: false, crossing, tile_rows: Some(most) }
+        let joined_lines = 4 * cols.output < most;
+        Self { rows, cols, channels, zero_rows: false, joined_lines, tile_rows: Some(most) }
     }
 
     /// How many lines of how many pixels a block is read as.
     pub fn lines(&self, block: &Block) -> (usize, usize) {
-        match self.crossing {
+        match self.joined_lines {
             true => (1, block.pixels()),
             false => (block.lines.len(), block.cols.len()),
         }
@@ -124,7 +124,7 @@ impl<'a> Source<'a> {
         let (rows, cols) = (self.rows.output, self.cols.output);
         let fits = |lines, cols| self.tables_len(lines, cols) <= TABLES && fits(lines, cols);
         let mut col_parts = 1;
-        while !self.crossing && col_parts < cols && !fits(1, cols.div_ceil(col_parts)) {
+        while !self.joined_lines && col_parts < cols && !fits(1, cols.div_ceil(col_parts)) {
             col_parts *= 2;
         }
         let mut lines = 1;
@@ -141,7 +141,7 @@ impl<'a> Source<'a> {
 
     /// Elements of a channel of the strip of so many lines and columns, at most.
     pub fn channel_len(&self, lines: usize, cols: usize) -> usize {
-        match self.crossing {
+        match self.joined_lines {
             true => lines * cols * self.taps(),
             false => axis_len(self.rows, lines).saturating_mul(axis_len(self.cols, cols)),
         }
@@ -164,7 +164,7 @@ impl<'a> Source<'a> {
             false => (lines.saturating_sub(1)).saturating_mul(step).saturating_add(last),
         };
         let dense = match mode {
-            PaddingMode::Zeros if !self.padded => dense.min(images.saturating_mul(input)),
+            PaddingMode::Zeros if !self.zero_rows => dense.min(images.saturating_mul(input)),
             _ => dense,
         };
         dense.min(lines * offsets.len())
@@ -173,7 +173,7 @@ impl<'a> Source<'a> {
     /// From one channel of a strip to the next, for any of the blocks, at most.
     pub fn most_channel_len(&self, blocks: &Blocks) -> usize {
         let [_, cols] = blocks.most();
-        apart(match self.crossing {
+        apart(match self.joined_lines {
             true => blocks.most_pixels() * self.taps(),
             false => self.most_rows(blocks) * RowLayout::new(self.cols, 0, cols).len,
         })
@@ -202,7 +202,7 @@ impl<'a> Source<'a> {
         /// A row's place in the strip, while rows are being numbered, and what a hash table leaves free.
         const ROW: usize = 4 * ENTRY;
         let of_taps = |places: usize| ENTRY.saturating_mul(places).saturating_mul(self.taps());
-        let (strip, lines, line_len) = match self.crossing {
+        let (strip, lines, line_len) = match self.joined_lines {
             true => (of_taps(lines * cols), 1, lines * cols),
             false => {
                 let of_lines = ENTRY.saturating_mul(lines * self.rows.offsets.len());
@@ -290,8 +290,8 @@ impl RowLayout {
 }
 
 /// Where the pixels lie that a block reads, and a few more: regions of the source's first channel.
-pub fn regions(source: &Source, block: &Block) -> Vec<Range<usize>> {
-    let Source { rows, cols, channels, .. } = *source;
+pub fn regions(reading: &Reading, block: &Block) -> Vec<Range<usize>> {
+    let Reading { rows, cols, channels, .. } = *reading;
     let read = |axis: &TapAxis, outputs: Range<usize>| {
         let position = |output, tap| axis.position(output, tap).clamp(0, axis.input as isize);
         let taps = || 0..axis.offsets.len();

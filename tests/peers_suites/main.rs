@@ -11,19 +11,14 @@
 //! out; choices of a backend, and the layout of an output, which is in order; and layers of no channels,
 //! which are refused. A PyTorch layer can't be differentiated twice by one graph, here it can.
 
+#[path = "../common/mod.rs"]
 mod common;
 
-#[path = "peers_suites/figures.rs"]
 mod figures;
-#[path = "peers_suites/others.rs"]
 mod others;
-#[path = "peers_suites/pytorch.rs"]
 mod pytorch;
-#[path = "peers_suites/refusals.rs"]
 mod refusals;
-#[path = "peers_suites/row.rs"]
 mod row;
-#[path = "peers_suites/run.rs"]
 mod run;
 
 use row::Row;

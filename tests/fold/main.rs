@@ -1,12 +1,10 @@
 //! Folding: batch norm into the convolution before it, the check that a fold is its source, and
 //! what each form of a layer costs and prints.
 
-#[path = "fold/batch_norm.rs"]
 mod batch_norm;
-#[path = "fold/check.rs"]
 mod check;
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "fold/cost.rs"]
 mod cost;
 
 use common::{Inputs, Numbers, Outputs, Problem};

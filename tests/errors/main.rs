@@ -1,20 +1,14 @@
 //! What the crate refuses, each error to the letter, and what it must not refuse.
 
+#[path = "../common/mod.rs"]
 mod common;
 
-#[path = "errors/absurd.rs"]
 mod absurd;
-#[path = "errors/accepted.rs"]
 mod accepted;
-#[path = "errors/buffers.rs"]
 mod buffers;
-#[path = "errors/config.rs"]
 mod config;
-#[path = "errors/folds.rs"]
 mod folds;
-#[path = "errors/input.rs"]
 mod input;
-#[path = "errors/parameters.rs"]
 mod parameters;
 
 use std::fmt::Debug;

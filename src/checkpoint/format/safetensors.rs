@@ -16,8 +16,9 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::tensor::{SharedFile, Source, Tensor, byte_len, unreadable};
-use super::{Checkpoint, OPEN, shown};
+use crate::checkpoint::tensor::{Bytes, SharedFile, Tensor, byte_len};
+use crate::checkpoint::text::{OPEN, shown};
+use crate::checkpoint::unreadable::unreadable;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The longest header that readers accept.
@@ -69,8 +70,11 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-/// The tensors of a file that is `len` bytes long.
-pub fn read(mut file: File, len: u64) -> Result<Checkpoint> {
+/// Tensors by name, and texts by name.
+type Parts = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
+
+/// The tensors and the metadata of a file that is `len` bytes long.
+pub fn read(mut file: File, len: u64) -> Result<Parts> {
     let refused = |expected: &str, got: String| {
         Err(Error::new(ErrorKind::Format, OPEN, "header", expected, got))
     };
@@ -100,8 +104,8 @@ pub fn read(mut file: File, len: u64) -> Result<Checkpoint> {
             let got = format!("[{start}, {end}]");
             return Err(Error::new(ErrorKind::Format, OPEN, shown(&name), expected, got));
         }
-        let source = Source::File(file.clone(), 8 + header_len + start as u64);
-        let tensor = Tensor::at(OPEN, &name, dtype, shape, source)?;
+        let bytes = Bytes::File(file.clone(), 8 + header_len + start as u64);
+        let tensor = Tensor::at(OPEN, &name, dtype, shape, bytes)?;
         if tensor.byte_len() != end - start {
             let expected = format!("{} bytes for {dtype} {:?}", tensor.byte_len(), tensor.shape());
             let got = end - start;
@@ -123,7 +127,7 @@ pub fn read(mut file: File, len: u64) -> Result<Checkpoint> {
         let expected = format!("tensors of {} bytes, to the file's end", len - 8 - header_len);
         return refused(&expected, format!("{at} bytes"));
     }
-    Ok(Checkpoint { tensors, metadata: header.metadata })
+    Ok((tensors, header.metadata))
 }
 
 /// A tensor's place in a file to be written.

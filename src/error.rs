@@ -10,8 +10,11 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// A layer was asked for that can't exist.
+    /// A layer was asked for that can't exist, or an option names something that isn't there.
     Config,
+    /// Something can be meant in several ways and nothing tells which, as a checkpoint's kernel size or
+    /// pairing: `expected` says what there is to be told.
+    Ambiguous,
     /// An array has the wrong rank or extent.
     Shape,
     /// The layer is fine, but this input is too small for it.
@@ -24,6 +27,8 @@ pub enum ErrorKind {
     Memory,
     /// The operating system refused to read or write a file.
     File,
+    /// There is a file already where one is to be written, and leave to overwrite it wasn't given.
+    Exists,
     /// A file doesn't hold what its format demands, or a checkpoint not what a layer demands.
     Format,
 }

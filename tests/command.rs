@@ -149,6 +149,7 @@ fn fold_writes_checks_and_reports() {
     assert_eq!(layers[0]["batch_norm"], "bn");
     assert_eq!(layers[1]["pairing"], "pytorch");
     assert!(layers[1]["difference"].as_f64() <= layers[1]["bound"].as_f64());
+    assert_eq!(layers[0]["parameters"], serde_json::json!({ "trained": 144, "folded": 36 }));
 
     let dry = stdout(&["fold", "in", "--kernel", "a=2x3", "--dry-run"], path);
     assert!(dry.ends_with("nothing was written\n"), "{dry}");
@@ -218,6 +219,49 @@ fn failures_write_nothing_and_say_what_to_do() {
     assert!(missing.starts_with("error: Checkpoint::open: missing: expected a readable file, got"));
     for arguments in [&["fold", "in"][..], &["fold", "in", "out", "--kernel", "a=6"], &["melt"]] {
         assert_eq!(do_conv(arguments, path).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn hints_go_by_the_kind_of_an_error_and_not_by_a_layer_s_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    for name in ["layers", "key", "max_bytes"] {
+        let mut checkpoint = Checkpoint::new();
+        checkpoint.insert("z.W", tensor(&[2, 3, 1], |_| 1.0));
+        checkpoint.insert(format!("{name}.W"), tensor(&[2, 3, 6], |_| 1.0));
+        checkpoint.insert(format!("{name}.D"), tensor(&[3, 6, 6], |_| 0.0));
+        checkpoint.save(path.join(name), false).unwrap();
+        for (arguments, operation) in
+            [(&["fold", name, "out"][..], "fold"), (&["fold", name, "--dry-run"], "check_fold")]
+        {
+            let error = format!(
+                "error: Checkpoint::{operation}: {name}: expected to be told its kernel size, 1x6 or \
+                 2x3 or 3x2 or 6x1, got 6 taps\nhint: --kernel {name}=MxN\n"
+            );
+            assert_eq!(stderr(arguments, path), error);
+        }
+    }
+    let mut plain = Checkpoint::new();
+    plain.insert("head.weight", tensor(&[2, 2], |_| 0.0));
+    plain.save(path.join("plain"), false).unwrap();
+    for (arguments, error) in [
+        (
+            &["fold", "plain", "out"][..],
+            "error: Checkpoint::fold: layers: expected a DO-Conv layer of that framework, got none\n\
+             hint: --format tensorflow or --format gluon for checkpoints of these\n",
+        ),
+        (
+            &["inspect", "plain", "--max-bytes", "15"],
+            "error: Checkpoint::open: max_bytes: expected tensors of at most 15 bytes together \
+             (max_bytes), got 16\nhint: --max-bytes N if the file can be trusted\n",
+        ),
+        (
+            &["fold", "layers", "out", "--kernel", "layers=2x3", "--eps=-1"],
+            "error: Checkpoint::fold: eps: expected a finite number that is not negative, got -1\n",
+        ),
+    ] {
+        assert_eq!(stderr(arguments, path), error);
     }
 }
 

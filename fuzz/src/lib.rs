@@ -40,7 +40,7 @@ pub fn examine(bytes: &[u8]) {
         }
         for pairing in [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow] {
             let options = FoldOptions::default().layers(options.clone().pairing(pairing));
-            if let Ok(report) = checkpoint.fold_with(None, &options, &|_, _| ()) {
+            if let Ok(report) = checkpoint.check_fold(&options) {
                 assert_eq!(report.layers.len(), layers.len());
             }
         }

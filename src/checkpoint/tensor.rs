@@ -1,17 +1,24 @@
 //! A tensor of a checkpoint: what it is, and where its bytes are until somebody asks for them.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ndarray::ArrayView;
 use safetensors::Dtype;
 
-use super::npz::NpzArray;
-use super::shown;
-use crate::error::{Error, ErrorKind, Result};
+use super::float::Float;
+use super::text::shown;
+use super::unreadable::unreadable;
+use crate::error::{ErrorKind, Operation, Result};
+
+/// Elements that are widened at a time.
+pub const ELEMENTS_AT_A_TIME: usize = 1 << 15;
+
+/// Bytes that are copied at a time.
+const BYTES_AT_A_TIME: usize = 1 << 18;
 
 /// A tensor: its element type, its shape, and its elements in row-major order, little-endian. Those of
 /// an opened file stay in the file until they are needed.
@@ -20,45 +27,52 @@ pub struct Tensor {
     dtype: Dtype,
     shape: Vec<usize>,
     len: usize,
-    source: Source,
+    bytes: Bytes,
 }
 
 /// Where a tensor's bytes are.
 #[derive(Debug, Clone)]
-pub(super) enum Source {
+pub(super) enum Bytes {
     Memory(Arc<[u8]>),
-    /// In a file from this byte on.
+    /// In a file as they are, from this byte on, so that a part can be read without the rest.
     File(Arc<SharedFile>, u64),
-    Torch(pytorch_reader::Tensor),
-    Npz(NpzArray),
+    /// Wherever a format has them.
+    Lazy(Arc<dyn Lazy>),
+}
+
+/// Bytes that a format makes whole when they are asked for: unpacked, gathered or reordered.
+pub(super) trait Lazy: fmt::Debug + Send + Sync {
+    /// The tensor's `len` bytes: little-endian elements in row-major order. Of another length they are
+    /// refused.
+    fn read(&self, len: usize) -> io::Result<Vec<u8>>;
 }
 
 impl Tensor {
     /// A tensor in memory, of little-endian elements in row-major order.
     ///
     /// # Errors
-    /// [`ErrorKind::Shape`] if the data isn't as long as the shape demands.
+    /// [`ErrorKind::Shape`] if the data isn't as long as the shape demands; [`ErrorKind::Overflow`] for a
+    /// shape beyond the address space, or that isn't whole bytes.
     pub fn new(dtype: Dtype, shape: &[usize], data: &[u8]) -> Result<Self> {
-        const OPERATION: &str = "Tensor::new";
+        const OPERATION: Operation = Operation("Tensor::new");
         let len = byte_len(OPERATION, "shape", dtype, shape)?;
         if data.len() != len {
             let expected = format!("{len} bytes for {dtype} {shape:?}");
-            return Err(Error::new(ErrorKind::Shape, OPERATION, "data", expected, data.len()));
+            return Err(OPERATION.error(ErrorKind::Shape, "data", expected, data.len()));
         }
-        let source = Source::Memory(data.into());
-        Ok(Self { dtype, shape: shape.to_vec(), len, source })
+        Ok(Self { dtype, shape: shape.to_vec(), len, bytes: Bytes::Memory(data.into()) })
     }
 
     /// A tensor whose bytes are elsewhere; `name` is for errors.
     pub(super) fn at(
-        operation: &'static str,
+        operation: Operation,
         name: &str,
         dtype: Dtype,
         shape: Vec<usize>,
-        source: Source,
+        bytes: Bytes,
     ) -> Result<Self> {
         let len = byte_len(operation, name, dtype, &shape)?;
-        Ok(Self { dtype, shape, len, source })
+        Ok(Self { dtype, shape, len, bytes })
     }
 
     /// The element type.
@@ -76,13 +90,12 @@ impl Tensor {
         self.len
     }
 
-    /// What gives the bytes. Those that are compressed or strewn are read here.
+    /// What gives the bytes. Those that a format makes whole are read here.
     pub(super) fn contents(&self) -> io::Result<Contents<'_>> {
-        let whole = match &self.source {
-            Source::File(file, start) => return Ok(Contents::File(file, *start, self.len)),
-            Source::Memory(bytes) => Cow::Borrowed(&**bytes),
-            Source::Torch(tensor) => Cow::Owned(tensor.read()?),
-            Source::Npz(array) => Cow::Owned(array.read(self.len)?),
+        let whole = match &self.bytes {
+            Bytes::File(file, start) => return Ok(Contents::File(file, *start, self.len)),
+            Bytes::Memory(bytes) => Cow::Borrowed(&**bytes),
+            Bytes::Lazy(bytes) => Cow::Owned(bytes.read(self.len)?),
         };
         if whole.len() != self.len {
             let text = format!("{} bytes where {} were announced", whole.len(), self.len);
@@ -92,7 +105,7 @@ impl Tensor {
     }
 
     /// All bytes.
-    pub(super) fn read(&self, operation: &'static str, name: &str) -> Result<Cow<'_, [u8]>> {
+    pub(super) fn read(&self, operation: Operation, name: &str) -> Result<Cow<'_, [u8]>> {
         let contents = self.contents().map_err(|error| unreadable(operation, name, &error))?;
         match contents {
             Contents::Whole(bytes) => Ok(bytes),
@@ -104,18 +117,36 @@ impl Tensor {
             }
         }
     }
+
+    /// Calls `take` with all bytes in order, a part at a time, and the place of the part's first.
+    pub(super) fn for_each_part(
+        &self,
+        operation: Operation,
+        name: &str,
+        mut take: impl FnMut(&[u8], u64) -> Result<()>,
+    ) -> Result<()> {
+        let failed = |error: io::Error| unreadable(operation, name, &error);
+        let contents = self.contents().map_err(failed)?;
+        let mut buffer = Vec::new();
+        let len = contents.len();
+        for start in (0..len).step_by(BYTES_AT_A_TIME) {
+            let range = start..len.min(start + BYTES_AT_A_TIME);
+            take(contents.part(range, &mut buffer).map_err(failed)?, start as u64)?;
+        }
+        Ok(())
+    }
 }
 
 /// The bytes of a tensor, whole or a part at a time.
 #[derive(Debug)]
 pub(super) enum Contents<'a> {
     Whole(Cow<'a, [u8]>),
-    /// In a file from a byte on, and how many.
+    /// In a file, with the first byte's place in it and the number of bytes.
     File(&'a SharedFile, u64, usize),
 }
 
 impl Contents<'_> {
-    /// How many bytes there are.
+    /// The number of bytes.
     pub fn len(&self) -> usize {
         match self {
             Self::Whole(bytes) => bytes.len(),
@@ -138,6 +169,17 @@ impl Contents<'_> {
             }
         }
     }
+
+    /// Writes the values of the elements from number `first` on, which are of type `float`.
+    pub fn widen(&self, float: Float, first: usize, values: &mut [f64]) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        for (index, values) in values.chunks_mut(ELEMENTS_AT_A_TIME).enumerate() {
+            let start = (first + index * ELEMENTS_AT_A_TIME) * float.size();
+            let end = start + values.len() * float.size();
+            float.widen(self.part(start..end, &mut buffer)?, values);
+        }
+        Ok(())
+    }
 }
 
 /// An open file that several threads read from.
@@ -156,35 +198,9 @@ impl SharedFile {
     }
 }
 
-/// The elements, in row-major order, of an array of that shape with its axes in another order.
-pub(super) fn permuted<T: Copy>(elements: &[T], shape: &[usize], axes: &[usize]) -> Vec<T> {
-    match ArrayView::from_shape(shape, elements) {
-        Ok(array) => array.permuted_axes(axes).iter().copied().collect(),
-        Err(_) => Vec::new(), // without elements, of a shape too large for an array
-    }
-}
-
-/// The same for elements of 1, 2, 4 or 8 bytes.
-pub(super) fn permuted_bytes(
-    bytes: &[u8],
-    shape: &[usize],
-    axes: &[usize],
-    size: usize,
-) -> Vec<u8> {
-    fn elements<const N: usize>(bytes: &[u8], shape: &[usize], axes: &[usize]) -> Vec<u8> {
-        permuted(bytes.as_chunks::<N>().0, shape, axes).into_flattened()
-    }
-    match size {
-        1 => elements::<1>(bytes, shape, axes),
-        2 => elements::<2>(bytes, shape, axes),
-        4 => elements::<4>(bytes, shape, axes),
-        _ => elements::<8>(bytes, shape, axes),
-    }
-}
-
-/// Bytes of a tensor of that shape.
+/// Bytes of a tensor of that shape; `name` is for errors.
 pub(super) fn byte_len(
-    operation: &'static str,
+    operation: Operation,
     name: &str,
     dtype: Dtype,
     shape: &[usize],
@@ -196,40 +212,7 @@ pub(super) fn byte_len(
         _ => {
             let expected = "a size that fits the address space, in whole bytes";
             let got = format!("{dtype} {shape:?}");
-            Err(Error::new(ErrorKind::Overflow, operation, shown(name), expected, got))
-        }
-    }
-}
-
-/// The error for bytes that can't be read.
-pub(super) fn unreadable(operation: &'static str, name: &str, error: &io::Error) -> Error {
-    let got = shown(&error.to_string());
-    Error::new(fault(error), operation, shown(name), "readable data", got)
-}
-
-/// Whether it is the file's own fault that it can't be read, or the operating system's.
-pub(super) fn fault(error: &io::Error) -> ErrorKind {
-    match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => ErrorKind::Format,
-        _ => ErrorKind::File,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_can_not_be_read_is_the_file_s_fault_or_the_system_s() {
-        for (error, kind) in [
-            (io::ErrorKind::InvalidData, ErrorKind::Format),
-            (io::ErrorKind::UnexpectedEof, ErrorKind::Format),
-            (io::ErrorKind::PermissionDenied, ErrorKind::File),
-            (io::ErrorKind::StaleNetworkFileHandle, ErrorKind::File),
-            (io::ErrorKind::Other, ErrorKind::File),
-        ] {
-            let error = unreadable("Checkpoint::read", "a", &error.into());
-            assert_eq!((error.kind, &*error.field), (kind, "a"), "{error}");
+            Err(operation.error(ErrorKind::Overflow, shown(name), expected, got))
         }
     }
 }

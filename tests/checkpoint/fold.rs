@@ -5,18 +5,19 @@ use std::fs;
 use do_conv::checkpoint::{
     Checkpoint, Dtype, FoldOptions, FoldReport, Framework, LayerOptions, PairingSource, Tensor,
 };
-use do_conv::{Composition, DoConv2d, ErrorKind, Pairing, Result};
+use do_conv::{Composition, DoConv2d, Error, ErrorKind, Pairing, Result};
 use half::{bf16, f16};
 use ndarray::ArrayD;
 
 use super::{inputs, insert, problem, refused, rounded, tensor};
 use crate::common::{Inputs, Problem, oracle::kernel};
 
-/// Folds into a file of its own and opens that.
+/// Folds into a file of its own and opens that; without a file the outcome is the same.
 pub fn fold(checkpoint: &Checkpoint, options: &FoldOptions) -> Result<(Checkpoint, FoldReport)> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("folded.safetensors");
     let result = checkpoint.fold(&path, options);
+    assert_eq!(checkpoint.check_fold(options), result.clone().map_err(of_the_check));
     match result {
         Ok(report) => {
             assert_eq!(report.bytes, path.metadata().unwrap().len());
@@ -27,6 +28,15 @@ pub fn fold(checkpoint: &Checkpoint, options: &FoldOptions) -> Result<(Checkpoin
             Err(error)
         }
     }
+}
+
+/// The error that a fold which isn't written gives in place of that of a fold.
+fn of_the_check(error: Error) -> Error {
+    let operation = match error.operation {
+        "Checkpoint::fold" => "Checkpoint::check_fold",
+        other => other,
+    };
+    Error::new(error.kind, operation, error.field, error.expected, error.got)
 }
 
 /// The nearest number of that type; what is exact in `f64` here is rounded once.
@@ -127,7 +137,9 @@ fn everything_else_stays_as_it_is() {
     assert_eq!(folded.values("a.weight").unwrap(), kernel(&problem, &inputs));
     assert_eq!(folded.metadata(), checkpoint.metadata());
     assert_eq!(report.layers.len(), 2);
-    assert_eq!(report.layers[0].parameters, [3 * 2 * 4 + 2 * 4 * 4 + 3, 3 * 2 * 4 + 3]);
+    let parameters = report.layers[0].parameters;
+    assert_eq!(parameters.trained, 3 * 2 * 4 + 2 * 4 * 4 + 3);
+    assert_eq!(parameters.folded, 3 * 2 * 4 + 3);
 }
 
 #[test]
@@ -191,12 +203,12 @@ fn a_pairing_that_matters_and_that_nothing_tells_is_refused() {
                 do_conv.pairing in the metadata";
     let (checkpoint, _) = grouped(Pairing::InputChannel);
     let layers = checkpoint.layers(&LayerOptions::default()).unwrap();
-    assert_eq!((layers[0].pairing, layers[0].pairing_source), (None, None));
+    assert_eq!((layers[0].pairing(), layers[0].pairing_source()), (None, None));
     assert!(layers[0].needs_pairing() && layers[0].pairing_matters());
-    let config = ErrorKind::Config;
-    refused(layers[0].config(), config, &format!("LayerInfo::config: {text}"));
+    let untold = ErrorKind::Ambiguous;
+    refused(layers[0].config(), untold, &format!("LayerInfo::config: {text}"));
     let refusal = format!("Checkpoint::fold: {text}");
-    refused(fold(&checkpoint, &FoldOptions::default()), config, &refusal);
+    refused(fold(&checkpoint, &FoldOptions::default()), untold, &refusal);
 
     // One input and several outputs a group, as depthwise layers with a multiplier have, which PyTorch's
     // pairing matters to; several inputs and one output, which TensorFlow's does.
@@ -205,7 +217,7 @@ fn a_pairing_that_matters_and_that_nothing_tells_is_refused() {
         let inputs = inputs(&problem, 7);
         let mut checkpoint = Checkpoint::new();
         insert(&mut checkpoint, "a.", Framework::PyTorch, Dtype::F32, &problem, &inputs);
-        refused(fold(&checkpoint, &FoldOptions::default()), config, &refusal);
+        refused(fold(&checkpoint, &FoldOptions::default()), untold, &refusal);
     }
 }
 
@@ -217,7 +229,7 @@ fn a_pairing_that_does_not_matter_needs_not_be_told() {
         let mut checkpoint = Checkpoint::new();
         insert(&mut checkpoint, "a.", Framework::PyTorch, Dtype::F32, &problem, &inputs);
         let layers = checkpoint.layers(&LayerOptions::default()).unwrap();
-        assert_eq!(layers[0].pairing_source, Some(PairingSource::Framework));
+        assert_eq!(layers[0].pairing_source(), Some(PairingSource::Framework));
         assert!(!layers[0].pairing_matters());
         let (folded, _) = fold(&checkpoint, &FoldOptions::default()).unwrap();
         assert_eq!(folded.values("a.weight").unwrap(), kernel(&problem, &inputs), "{groups:?}");
@@ -233,11 +245,11 @@ fn folds_to(
     expected: &ArrayD<f64>,
 ) {
     let layers = checkpoint.layers(options).unwrap();
-    assert_eq!(layers[0].pairing_source, Some(source));
+    assert_eq!(layers[0].pairing_source(), Some(source));
     let (folded, report) =
         fold(checkpoint, &FoldOptions::default().layers(options.clone())).unwrap();
     assert_eq!(folded.values("a.weight").unwrap(), expected);
-    assert_eq!(layers[0].pairing, Some(report.layers[0].pairing));
+    assert_eq!(layers[0].pairing(), Some(report.layers[0].pairing));
     assert!(folded.metadata().is_empty(), "{:?}", folded.metadata());
 }
 
@@ -425,7 +437,7 @@ fn nothing_to_fold_or_not_known_how() {
     checkpoint.insert("a.D", tensor(&[1, 6, 6], |_| 0.0));
     refused(
         fold(&checkpoint, &FoldOptions::default()),
-        ErrorKind::Config,
+        ErrorKind::Ambiguous,
         "Checkpoint::fold: a: expected to be told its kernel size, 1x6 or 2x3 or 3x2 or 6x1, got 6 \
          taps",
     );
@@ -448,7 +460,7 @@ fn an_existing_file_stays_and_threads_do_not_matter() {
 
     let path = folder.path().join("1");
     let error = checkpoint.fold(&path, &FoldOptions::default()).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::File);
+    assert_eq!(error.kind, ErrorKind::Exists);
     assert!(fs::read(&path).unwrap() == files[0]);
     checkpoint.fold(&path, &FoldOptions::default().overwrite(true)).unwrap();
 
@@ -458,14 +470,14 @@ fn an_existing_file_stays_and_threads_do_not_matter() {
         "Checkpoint::fold: {}: expected a new file, or leave to overwrite it, got an existing one",
         path.display()
     );
-    let folded = checkpoint.fold_with(Some(&path), &FoldOptions::default(), &|_, _| {
+    let folded = checkpoint.fold_with(&path, &FoldOptions::default(), &|_, _| {
         fs::write(&path, "another's").unwrap();
     });
-    refused(folded, ErrorKind::File, &text);
+    refused(folded, ErrorKind::Exists, &text);
     assert_eq!(fs::read(&path).unwrap(), b"another's");
 
     let (done, total) = (std::sync::Mutex::new(0), std::sync::Mutex::new(0));
-    let report = checkpoint.fold_with(None, &FoldOptions::default(), &|now, all| {
+    let report = checkpoint.check_fold_with(&FoldOptions::default(), &|now, all| {
         let mut done = done.lock().unwrap();
         *done = now.max(*done);
         *total.lock().unwrap() = all;

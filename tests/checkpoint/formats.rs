@@ -215,7 +215,7 @@ fn an_existing_file_stays_unless_it_may_go() {
         "Checkpoint::save: {}: expected a new file, or leave to overwrite it, got an existing one",
         path.display()
     );
-    refused(checkpoint.save(&path, false), ErrorKind::File, &text);
+    refused(checkpoint.save(&path, false), ErrorKind::Exists, &text);
     assert_eq!(fs::read(&path).unwrap(), b"mine");
     checkpoint.save(&path, true).unwrap();
     assert_eq!(Checkpoint::open(&path).unwrap().values("a").unwrap().sum(), 1.0);
@@ -233,13 +233,17 @@ fn a_link_is_no_new_file_and_a_folder_no_file_to_overwrite() {
     let [nowhere, inside] = ["nowhere", "inside"].map(|name| folder.path().join(name));
     symlink(folder.path().join("missing"), &nowhere).unwrap();
     symlink(folder.path(), &inside).unwrap();
-    let refusal = |path: &Path, overwrite, text| {
+    let refusal = |path: &Path, overwrite, kind, text| {
         let text = format!("Checkpoint::save: {}: expected {text}", path.display());
-        refused(Checkpoint::new().save(path, overwrite), ErrorKind::File, &text);
+        refused(Checkpoint::new().save(path, overwrite), kind, &text);
         assert!(path.is_symlink());
     };
-    refusal(&nowhere, false, "a new file, or leave to overwrite it, got an existing one");
-    refusal(&inside, true, "a regular file to overwrite, got another kind of thing");
+    let [new, regular] = [
+        "a new file, or leave to overwrite it, got an existing one",
+        "a regular file to overwrite, got another kind of thing",
+    ];
+    refusal(&nowhere, false, ErrorKind::Exists, new);
+    refusal(&inside, true, ErrorKind::File, regular);
     Checkpoint::new().save(&nowhere, true).unwrap();
     assert!(!nowhere.is_symlink() && nowhere.is_file());
 }

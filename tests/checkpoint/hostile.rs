@@ -47,7 +47,7 @@ fn use_it(bytes: &[u8]) -> Result<(), Error> {
         checkpoint.read(name)?;
     }
     checkpoint.layers(&LayerOptions::default())?;
-    checkpoint.fold_with(None, &FoldOptions::default(), &|_, _| ())?;
+    checkpoint.check_fold(&FoldOptions::default())?;
     Ok(())
 }
 

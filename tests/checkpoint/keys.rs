@@ -30,10 +30,10 @@ fn the_layers_of_a_reference_checkpoint() {
         .iter()
         .map(|layer| {
             (
-                layer.name.as_str(),
-                layer.form,
-                [layer.in_channels, layer.out_channels, layer.groups, layer.d_mul],
-                layer.kernel_size,
+                layer.name(),
+                layer.form(),
+                [layer.in_channels(), layer.out_channels(), layer.groups(), layer.d_mul()],
+                layer.kernel_size(),
                 layer.needs_pairing(),
             )
         })
@@ -49,11 +49,13 @@ fn the_layers_of_a_reference_checkpoint() {
             ("stem", Form::DoConv, [3, 16, 1, 49], Some([7, 7]), false),
         ]
     );
-    assert_eq!(layers[3].parameters(), [20 * 32 * 22 + 32 * 15 * 22 + 20, 20 * 32 * 15 + 20]);
+    let parameters = layers[3].parameters();
+    assert_eq!(parameters.trained, 20 * 32 * 22 + 32 * 15 * 22 + 20);
+    assert_eq!(parameters.folded, 20 * 32 * 15 + 20);
     let options = LayerOptions::default().kernel_size("over", [3, 5]).skip("stem");
     let layers = checkpoint.layers(&options).unwrap();
     assert_eq!(layers.len(), 5);
-    assert_eq!(layers[3].kernel_size, Some([3, 5]));
+    assert_eq!(layers[3].kernel_size(), Some([3, 5]));
     let by_channel = LayerOptions::default().pairing(Pairing::InputChannel);
     assert!(!checkpoint.layers(&by_channel).unwrap()[1].needs_pairing());
 }
@@ -69,7 +71,7 @@ fn names_are_whatever_is_before_the_last_part() {
             checkpoint.insert(key, tensor.clone());
         }
         let layers = layers(&checkpoint).unwrap();
-        assert_eq!((layers.len(), layers[0].name.as_str()), (1, name));
+        assert_eq!((layers.len(), layers[0].name()), (1, name));
         assert_eq!(layers[0].tensor_count(), 4);
     }
 }
@@ -238,16 +240,16 @@ fn an_identity_is_looked_through_to_its_end() {
 fn a_kernel_size_is_told_by_options_first_then_by_the_shape_then_by_the_metadata() {
     let mut checkpoint = good();
     checkpoint.metadata_mut().insert("do_conv.kernel_size.a".into(), "4x1".into());
-    assert_eq!(layers(&checkpoint).unwrap()[0].kernel_size, Some([4, 1]));
+    assert_eq!(layers(&checkpoint).unwrap()[0].kernel_size(), Some([4, 1]));
     let told = LayerOptions::default().kernel_size("a", [1, 4]);
-    assert_eq!(checkpoint.layers(&told).unwrap()[0].kernel_size, Some([1, 4]));
+    assert_eq!(checkpoint.layers(&told).unwrap()[0].kernel_size(), Some([1, 4]));
 
     checkpoint.insert("a.weight", tensor(&[3, 2, 2, 2], |_| 0.5));
     checkpoint.insert("a.D", tensor(&[4, 4, 2], |_| 0.25));
     let gluon = LayerOptions::default().framework(Framework::Gluon);
-    assert_eq!(checkpoint.layers(&gluon).unwrap()[0].kernel_size, Some([2, 2]));
+    assert_eq!(checkpoint.layers(&gluon).unwrap()[0].kernel_size(), Some([2, 2]));
     let told = gluon.kernel_size("a", [1, 4]);
-    assert_eq!(checkpoint.layers(&told).unwrap()[0].kernel_size, Some([1, 4]));
+    assert_eq!(checkpoint.layers(&told).unwrap()[0].kernel_size(), Some([1, 4]));
 }
 
 #[test]
@@ -273,18 +275,27 @@ fn two_layers_of_one_name_and_keys_twice() {
 }
 
 #[test]
-fn a_description_with_nonsense_written_to_it() {
-    let checkpoint = good();
-    let mut layer = layers(&checkpoint).unwrap().remove(0);
-    layer.groups = 0;
-    layer.w_shape = [usize::MAX; 3];
-    let _ = layer.needs_pairing(); // of no groups either answer is right
-    assert_eq!(layer.parameters()[0], usize::MAX);
+fn a_description_of_another_checkpoint_s_layer() {
+    let layer = layers(&good()).unwrap().remove(0);
     let config = layer.config().unwrap();
-    assert_eq!(checkpoint.layer::<f32>(&layer, config).unwrap_err().kind, ErrorKind::Config);
-    layer.taps = 0;
-    layer.kernel_size = None;
-    assert_eq!(layer.config().unwrap_err().kind, ErrorKind::Config);
+    let refusal =
+        |checkpoint: &Checkpoint| checkpoint.layer::<f32>(&layer, config.clone()).unwrap_err();
+    let missing = "Checkpoint::layer: a.W: expected a tensor of that name, got none";
+    assert_eq!(refusal(&Checkpoint::new()).to_string(), missing);
+    // Other numbers of elements, of none and of more than there are.
+    for shape in [&[0][..], &[3, 2, 5], &[1]] {
+        for key in ["a.W", "a.D"] {
+            let mut checkpoint = good();
+            checkpoint.insert(key, tensor(shape, |_| 0.5));
+            let error = refusal(&checkpoint);
+            assert_eq!((error.kind, &*error.field), (ErrorKind::Config, key), "{error}");
+        }
+    }
+    let mut checkpoint = good();
+    checkpoint.insert("a.bias", tensor(&[4], |_| 0.5));
+    assert_eq!(refusal(&checkpoint).kind, ErrorKind::Shape);
+    checkpoint.insert("a.D", Tensor::new(Dtype::I8, &[2, 4, 4], &[0; 32]).unwrap());
+    assert_eq!(refusal(&checkpoint).kind, ErrorKind::Format);
 }
 
 #[test]
@@ -300,8 +311,8 @@ fn what_a_file_says_of_a_layer_survives_a_stripped_prefix() {
     let options = OpenOptions::default().strip_prefix("module.");
     let stripped = Checkpoint::open_with(&path, &options).unwrap();
     let found = layers(&stripped).unwrap();
-    assert_eq!((found[0].name.as_str(), found[0].kernel_size), ("c", Some([2, 8])));
-    assert_eq!(found[0].pairing, Some(Pairing::InputChannel));
+    assert_eq!((found[0].name(), found[0].kernel_size()), ("c", Some([2, 8])));
+    assert_eq!(found[0].pairing(), Some(Pairing::InputChannel));
     assert_eq!(stripped.metadata()["do_conv.pairing"], "tensorflow");
     let report = stripped.fold(folder.path().join("folded"), &FoldOptions::default()).unwrap();
     assert_eq!(report.layers[0].weight_shape, [6, 2, 2, 8]);
@@ -356,9 +367,9 @@ fn a_layer_goes_into_a_checkpoint_and_comes_back() {
 
         let checkpoint = Checkpoint::open(&path).unwrap();
         let found = layers(&checkpoint).unwrap();
-        assert_eq!((found.len(), found[0].kernel_size), (1, Some(kernel_size)));
+        assert_eq!((found.len(), found[0].kernel_size()), (1, Some(kernel_size)));
         let mut config = found[0].config().unwrap();
-        if found[0].form == Form::Pointwise {
+        if found[0].form() == Form::Pointwise {
             // A 1×1 kernel says nothing of groups.
             config.conv.in_channels = 6;
             config.conv.groups = 3;

@@ -93,7 +93,7 @@ fn a_net_that_candle_saves_is_refused_where_the_pairing_matters() -> Result<()> 
         let layer = trained(&problem, &inputs, builder(&variables, DType::F32).pp("conv"))?;
         variables.save(&path)?;
         let error = fold(&path).unwrap_err();
-        assert_eq!((error.kind, &*error.field), (ErrorKind::Config, "conv"), "{name}: {error}");
+        assert_eq!((error.kind, &*error.field), (ErrorKind::Ambiguous, "conv"), "{name}: {error}");
         let choices = "--pairing input-channel, pytorch or tensorflow";
         assert!(error.expected.contains(choices), "{name}: {error}");
 

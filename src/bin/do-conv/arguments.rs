@@ -28,13 +28,13 @@ pub enum Command {
 #[derive(Args)]
 pub struct Inspect {
     #[command(flatten)]
-    pub source: Source,
+    pub input: Input,
 }
 
 #[derive(Args)]
 pub struct Fold {
     #[command(flatten)]
-    pub source: Source,
+    pub input: Input,
     /// The safetensors file to write.
     #[arg(value_name = "OUT", required_unless_present = "dry_run")]
     pub output: Option<PathBuf>,
@@ -62,10 +62,10 @@ pub struct Fold {
 
 /// A checkpoint, and how to read it.
 #[derive(Args)]
-pub struct Source {
+pub struct Input {
     /// The checkpoint: safetensors, .pth, .pt or .npz, told by its content.
     #[arg(value_name = "FILE")]
-    pub input: PathBuf,
+    pub path: PathBuf,
     /// Whose DO-Conv code the checkpoint comes from: their keys, shapes and pairing.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -90,13 +90,13 @@ pub struct Source {
     pub max_bytes: Option<u64>,
 }
 
-impl Source {
+impl Input {
     pub fn open(&self) -> do_conv::Result<Checkpoint> {
         let mut options = OpenOptions::default();
         options.key.clone_from(&self.key);
         options.strip_prefix.clone_from(&self.strip_prefix);
         options.max_bytes = self.max_bytes;
-        Checkpoint::open_with(&self.input, &options)
+        Checkpoint::open_with(&self.path, &options)
     }
 
     pub fn layer_options(&self) -> Result<LayerOptions, String> {

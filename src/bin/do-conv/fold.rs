@@ -11,13 +11,14 @@ use serde_json::json;
 use tempfile::{Builder, NamedTempFile};
 
 use crate::arguments::{Fold, unique};
+use crate::hint::Untold;
 use crate::table::{Table, shown};
 
 pub fn run(arguments: &Fold) -> Result<(), Box<dyn Error>> {
-    let Fold { source, output, report, .. } = arguments;
+    let Fold { input, output, report, .. } = arguments;
     let output = output.as_deref().filter(|_| !arguments.dry_run);
     for path in [output, report.as_deref()].into_iter().flatten() {
-        if is_same(path, &source.input) {
+        if is_same(path, &input.path) {
             return Err(
                 format!("{}: this is the input, which stays as it is", path.display()).into()
             );
@@ -34,9 +35,9 @@ pub fn run(arguments: &Fold) -> Result<(), Box<dyn Error>> {
         None => None,
     };
 
-    let checkpoint = source.open()?;
+    let checkpoint = input.open()?;
     let mut options = FoldOptions::default()
-        .layers(source.layer_options()?)
+        .layers(input.layer_options()?)
         .eps(arguments.eps)
         .overwrite(arguments.force);
     options.rename = unique("--rename", &arguments.rename)?;
@@ -44,16 +45,20 @@ pub fn run(arguments: &Fold) -> Result<(), Box<dyn Error>> {
     let bar = ProgressBar::new(0);
     let style = "{bar:40} {decimal_bytes}/{decimal_total_bytes} {elapsed}";
     bar.set_style(ProgressStyle::with_template(style)?);
-    let folded = checkpoint.fold_with(output, &options, &|done, total| {
+    let progress = |done, total| {
         bar.set_length(total);
         bar.set_position(done);
-    });
+    };
+    let folded = match output {
+        Some(output) => checkpoint.fold_with(output, &options, &progress),
+        None => checkpoint.check_fold_with(&options, &progress),
+    };
     bar.finish_and_clear();
-    let folded = folded?;
+    let folded = folded.map_err(|error| Untold::of(error, &checkpoint, &options.layers))?;
 
     if let Some((path, mut file)) = report {
         let json = json!({
-            "input": source.input.display().to_string(),
+            "input": input.path.display().to_string(),
             "output": output.map(|output| output.display().to_string()),
             "folded": folded,
         });
@@ -72,7 +77,7 @@ pub fn run(arguments: &Fold) -> Result<(), Box<dyn Error>> {
 fn print(folded: &FoldReport, output: Option<&Path>) -> std::io::Result<()> {
     let mut table =
         Table::new(["layer", "type", "folded", "shape", "dtype", "largest error", "bound"]);
-    let mut parameters = [0, 0];
+    let [mut before, mut after] = [0, 0];
     for layer in &folded.layers {
         table.push([
             shown(&layer.name),
@@ -83,11 +88,11 @@ fn print(folded: &FoldReport, output: Option<&Path>) -> std::io::Result<()> {
             format!("{:.2e}", layer.difference),
             format!("{:.2e}", layer.bound),
         ]);
-        parameters = [0, 1].map(|form| parameters[form] + layer.parameters[form]);
+        before += layer.parameters.trained;
+        after += layer.parameters.folded;
     }
     let mut out = stdout().lock();
     table.print(&mut out)?;
-    let [before, after] = parameters;
     writeln!(
         out,
         "\n{} layers folded and checked, {before} parameters to {after}",

@@ -10,8 +10,8 @@ use crate::arguments::Inspect;
 use crate::table::{Table, shown};
 
 pub fn run(arguments: &Inspect) -> Result<(), Box<dyn Error>> {
-    let checkpoint = arguments.source.open()?;
-    let layers = checkpoint.layers(&arguments.source.layer_options()?)?;
+    let checkpoint = arguments.input.open()?;
+    let layers = checkpoint.layers(&arguments.input.layer_options()?)?;
     let mut table = Table::new([
         "layer",
         "type",
@@ -25,18 +25,18 @@ pub fn run(arguments: &Inspect) -> Result<(), Box<dyn Error>> {
         "folded",
     ]);
     for layer in &layers {
-        let [before, after] = layer.parameters();
+        let parameters = layer.parameters();
         table.push([
-            shown(&layer.name),
-            layer.form.to_string(),
-            format!("{:?}", layer.w_shape),
-            layer.d_shape.map_or("-".to_owned(), |shape| format!("{shape:?}")),
-            layer.kernel_size.map_or("?".to_owned(), |[rows, cols]| format!("{rows}x{cols}")),
-            layer.d_mul.to_string(),
-            layer.dtype.to_string(),
+            shown(layer.name()),
+            layer.form().to_string(),
+            format!("{:?}", layer.w_shape()),
+            layer.d_shape().map_or("-".to_owned(), |shape| format!("{shape:?}")),
+            layer.kernel_size().map_or("?".to_owned(), |[rows, cols]| format!("{rows}x{cols}")),
+            layer.d_mul().to_string(),
+            layer.dtype().to_string(),
             pairing(layer),
-            before.to_string(),
-            after.to_string(),
+            parameters.trained.to_string(),
+            parameters.folded.to_string(),
         ]);
     }
     let mut out = stdout().lock();
@@ -44,10 +44,8 @@ pub fn run(arguments: &Inspect) -> Result<(), Box<dyn Error>> {
         table.print(&mut out)?;
         writeln!(out)?;
     }
-    let [before, after] = layers.iter().fold([0, 0], |[before, after], layer| {
-        let parameters = layer.parameters();
-        [before + parameters[0], after + parameters[1]]
-    });
+    let before: usize = layers.iter().map(|layer| layer.parameters().trained).sum();
+    let after: usize = layers.iter().map(|layer| layer.parameters().folded).sum();
     let others =
         checkpoint.tensors().len() - layers.iter().map(LayerInfo::tensor_count).sum::<usize>();
     writeln!(
@@ -56,24 +54,24 @@ pub fn run(arguments: &Inspect) -> Result<(), Box<dyn Error>> {
         layers.len()
     )?;
     let named = |layers: Vec<&LayerInfo>| {
-        layers.iter().map(|layer| shown(&layer.name)).collect::<Vec<_>>().join(", ")
+        layers.iter().map(|layer| shown(layer.name())).collect::<Vec<_>>().join(", ")
     };
     for kind in [Pairing::PyTorch, Pairing::TensorFlow] {
         let paired: Vec<_> = layers
             .iter()
-            .filter(|layer| layer.needs_pairing() && layer.pairing == Some(kind))
+            .filter(|layer| layer.needs_pairing() && layer.pairing() == Some(kind))
             .collect();
         if !paired.is_empty() {
             let kind = pairing_name(kind);
             writeln!(out, "grouped layers that need the {kind} pairing: {}", named(paired))?;
         }
     }
-    let open: Vec<_> = layers.iter().filter(|layer| layer.pairing.is_none()).collect();
+    let open: Vec<_> = layers.iter().filter(|layer| layer.pairing().is_none()).collect();
     if !open.is_empty() {
         let choices = "--pairing input-channel, pytorch or tensorflow";
         writeln!(out, "layers to be told their pairing, {choices}: {}", named(open))?;
     }
-    let open: Vec<_> = layers.iter().filter(|layer| layer.kernel_size.is_none()).collect();
+    let open: Vec<_> = layers.iter().filter(|layer| layer.kernel_size().is_none()).collect();
     if !open.is_empty() {
         writeln!(out, "layers to be told their kernel size, --kernel NAME=MxN: {}", named(open))?;
     }
@@ -82,14 +80,14 @@ pub fn run(arguments: &Inspect) -> Result<(), Box<dyn Error>> {
 
 /// The pairing where it matters, and what tells it.
 fn pairing(layer: &LayerInfo) -> String {
-    let source = match layer.pairing_source {
+    let source = match layer.pairing_source() {
         Some(PairingSource::Options) => "--pairing",
         Some(PairingSource::Metadata) => "metadata",
         Some(PairingSource::Identity) => "d_diag",
         Some(_) => "format",
         None => "",
     };
-    match layer.pairing {
+    match layer.pairing() {
         _ if !layer.pairing_matters() => "-".to_owned(),
         Some(pairing) => format!("{} ({source})", pairing_name(pairing)),
         None => "?".to_owned(),

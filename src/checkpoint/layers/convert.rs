@@ -3,37 +3,17 @@
 use ndarray::{Array1, Array3, ArrayD, ArrayView, Dimension};
 use safetensors::Dtype;
 
-use super::float::Float;
-use super::info::FILE_PAIRING;
-use super::{Checkpoint, Framework, LayerInfo, Tensor, shown};
+use super::layer_info::LayerInfo;
+use crate::checkpoint::axes::stored_shape;
+use crate::checkpoint::float::Float;
+use crate::checkpoint::state::Checkpoint;
+use crate::checkpoint::tensor::Tensor;
+use crate::checkpoint::text::shown;
 use crate::compose::Composer;
-use crate::error::{Error, ErrorKind, Result};
-use crate::{DoConv2d, DoConv2dConfig, Pairing, Scalar};
-
-impl Framework {
-    /// The axes of a stored `W`, of rank 3, that are `[O, n, S]`.
-    pub(super) fn w_axes(self) -> [usize; 3] {
-        match self {
-            Self::TensorFlow => [2, 1, 0],
-            Self::PyTorch | Self::Gluon => [0, 1, 2],
-        }
-    }
-
-    /// The axes of a stored `D` that are `[I, MN, S]`.
-    pub(super) fn d_axes(self) -> [usize; 3] {
-        match self {
-            Self::PyTorch => [0, 1, 2],
-            Self::TensorFlow | Self::Gluon => [2, 0, 1],
-        }
-    }
-}
-
-/// The lengths of axes before they are put into that order.
-pub(super) fn stored_shape(shape: [usize; 3], axes: [usize; 3]) -> [usize; 3] {
-    let mut stored = [0; 3];
-    axes.into_iter().zip(shape).for_each(|(axis, extent)| stored[axis] = extent);
-    stored
-}
+use crate::config::{DoConv2dConfig, Pairing};
+use crate::error::{ErrorKind, Operation, Result};
+use crate::layer::do_conv2d::DoConv2d;
+use crate::scalar::Scalar;
 
 impl Checkpoint {
     /// A layer as it is in the checkpoint, its numbers rounded to `T`; `config` is what
@@ -47,7 +27,7 @@ impl Checkpoint {
         layer: &LayerInfo,
         config: DoConv2dConfig,
     ) -> Result<DoConv2d<T>> {
-        const OPERATION: &str = "Checkpoint::layer";
+        const OPERATION: Operation = Operation("Checkpoint::layer");
         let array = |key: &str, shape: [usize; 3], axes: [usize; 3]| -> Result<Array3<T>> {
             let values = self.values_of(OPERATION, key)?.into_iter().map(T::round_from).collect();
             let array = ArrayD::from_shape_vec(&stored_shape(shape, axes)[..], values);
@@ -55,7 +35,7 @@ impl Checkpoint {
                 array.and_then(|array| array.permuted_axes(&axes[..]).into_dimensionality());
             array.map_err(|error| {
                 let expected = format!("a tensor of the elements of {shape:?}");
-                Error::new(ErrorKind::Config, OPERATION, shown(key), expected, error)
+                OPERATION.error(ErrorKind::Config, shown(key), expected, error)
             })
         };
         let framework = layer.framework;
@@ -109,7 +89,7 @@ impl Checkpoint {
         // Where it doesn't matter, a reader may as well take its own; not that of the file's others.
         let is_told = layer.spec.groups > 1
             || layer.config().pairing != Pairing::default()
-            || self.metadata.contains_key(FILE_PAIRING);
+            || self.metadata.contains_key(Pairing::METADATA_KEY);
         match is_told {
             true => self.metadata.insert(key, text),
             false => self.metadata.remove(&key),

@@ -6,31 +6,27 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
-use super::safetensors::{Entry, Plan};
-use super::shown_path;
-use super::tensor::{Tensor, unreadable};
-use crate::error::{Error, ErrorKind, Result};
-
-/// Bytes that are read or written at a time.
-const CHUNK: usize = 1 << 18;
+use super::text::shown_path;
+use crate::error::{Error, ErrorKind, Operation, Result};
 
 /// A temporary file beside the one that it will be.
-pub struct Output {
+pub struct AtomicFile {
     temporary: NamedTempFile,
     path: PathBuf,
-    operation: &'static str,
+    operation: Operation,
     overwrite: bool,
-    /// Where the first tensor starts.
-    data_start: u64,
+    /// Bytes of the head.
+    head_len: u64,
 }
 
-impl Output {
-    /// Makes the file, with everything in it but the tensors.
+impl AtomicFile {
+    /// Makes a file of a head, which is written, and `len` bytes after it.
     pub fn create(
-        operation: &'static str,
+        operation: Operation,
         path: &Path,
         overwrite: bool,
-        plan: &Plan,
+        head: &[u8],
+        len: u64,
     ) -> Result<Self> {
         if !overwrite && path.symlink_metadata().is_ok() {
             return Err(exists(operation, path));
@@ -38,7 +34,7 @@ impl Output {
         // A device or a folder, through however many links.
         if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
             let (expected, got) = ("a regular file to overwrite", "another kind of thing");
-            return Err(Error::new(ErrorKind::File, operation, shown_path(path), expected, got));
+            return Err(operation.error(ErrorKind::File, shown_path(path), expected, got));
         }
         let refused = |error: io::Error| refused(operation, path, &error);
         let folder = match path.parent() {
@@ -54,10 +50,10 @@ impl Output {
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
         let mut temporary = builder.tempfile_in(folder).map_err(refused)?;
-        let data_start = plan.head.len() as u64;
-        temporary.as_file().set_len(data_start + plan.data_len).map_err(refused)?;
-        temporary.write_all(&plan.head).map_err(refused)?;
-        Ok(Self { temporary, path: path.to_owned(), operation, overwrite, data_start })
+        let head_len = head.len() as u64;
+        temporary.as_file().set_len(head_len + len).map_err(refused)?;
+        temporary.write_all(head).map_err(refused)?;
+        Ok(Self { temporary, path: path.to_owned(), operation, overwrite, head_len })
     }
 
     /// A handle with a position of its own, for each thread that writes.
@@ -65,9 +61,9 @@ impl Output {
         self.temporary.reopen().map_err(|error| refused(self.operation, &self.path, &error))
     }
 
-    /// Writes bytes of the tensors, from byte `at` of these on.
+    /// Writes bytes from byte `at` after the head on.
     pub fn write_at(&self, mut file: &File, bytes: &[u8], at: u64) -> Result<()> {
-        file.seek(SeekFrom::Start(self.data_start + at))
+        file.seek(SeekFrom::Start(self.head_len + at))
             .and_then(|_| file.write_all(bytes))
             .map_err(|error| refused(self.operation, &self.path, &error))
     }
@@ -90,31 +86,12 @@ impl Output {
     }
 }
 
-fn exists(operation: &'static str, path: &Path) -> Error {
+fn exists(operation: Operation, path: &Path) -> Error {
     let expected = "a new file, or leave to overwrite it";
-    Error::new(ErrorKind::File, operation, shown_path(path), expected, "an existing one")
+    operation.error(ErrorKind::Exists, shown_path(path), expected, "an existing one")
 }
 
-fn refused(operation: &'static str, path: &Path, error: &io::Error) -> Error {
+fn refused(operation: Operation, path: &Path, error: &io::Error) -> Error {
     let field = shown_path(path);
-    Error::new(ErrorKind::File, operation, field, "a file that can be written", error)
-}
-
-/// Copies a tensor's bytes to its place, some at a time.
-pub fn copy(
-    operation: &'static str,
-    entry: &Entry,
-    tensor: &Tensor,
-    write: &dyn Fn(&[u8], u64) -> Result<()>,
-) -> Result<()> {
-    let failed = |error: io::Error| unreadable(operation, entry.name, &error);
-    let contents = tensor.contents().map_err(failed)?;
-    let mut buffer = Vec::new();
-    let len = contents.len();
-    for start in (0..len).step_by(CHUNK) {
-        let range = start..len.min(start + CHUNK);
-        let bytes = contents.part(range, &mut buffer).map_err(failed)?;
-        write(bytes, (entry.info.data_offsets.0 + start) as u64)?;
-    }
-    Ok(())
+    operation.error(ErrorKind::File, field, "a file that can be written", error)
 }

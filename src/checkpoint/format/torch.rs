@@ -2,16 +2,34 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::{fmt, io};
 
 use pytorch_reader::{DType, PytorchError, PytorchReader};
 use safetensors::Dtype;
 
-use super::tensor::{Source, Tensor, fault};
-use super::{Checkpoint, OPEN, shown};
+use crate::checkpoint::tensor::{Bytes, Lazy, Tensor};
+use crate::checkpoint::text::{OPEN, shown};
+use crate::checkpoint::unreadable::fault;
 use crate::error::{Error, ErrorKind, Result};
 
+/// A tensor that may lie strewn in a storage of several.
+struct TorchTensor(pytorch_reader::Tensor);
+
+impl Lazy for TorchTensor {
+    fn read(&self, _: usize) -> io::Result<Vec<u8>> {
+        self.0.read()
+    }
+}
+
+impl fmt::Debug for TorchTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The tensors of a file, or of the dictionary at `key` in it.
-pub fn read(path: &Path, key: Option<&str>) -> Result<Checkpoint> {
+pub fn read(path: &Path, key: Option<&str>) -> Result<BTreeMap<String, Tensor>> {
     let reader = match key {
         Some(key) => PytorchReader::with_top_level_key(path, key),
         None => PytorchReader::new(path),
@@ -19,10 +37,11 @@ pub fn read(path: &Path, key: Option<&str>) -> Result<Checkpoint> {
     let mut tensors = BTreeMap::new();
     for (name, tensor) in reader.map_err(|error| refused(&error))?.into_tensors() {
         let (dtype, shape) = (dtype(tensor.dtype()), tensor.shape().to_vec());
-        let tensor = Tensor::at(OPEN, &name, dtype, shape, Source::Torch(tensor))?;
+        let bytes = Bytes::Lazy(Arc::new(TorchTensor(tensor)));
+        let tensor = Tensor::at(OPEN, &name, dtype, shape, bytes)?;
         tensors.insert(name, tensor);
     }
-    Ok(Checkpoint { tensors, metadata: BTreeMap::new() })
+    Ok(tensors)
 }
 
 fn refused(error: &PytorchError) -> Error {
@@ -33,7 +52,7 @@ fn refused(error: &PytorchError) -> Error {
     };
     let field = if kind == ErrorKind::Config { "key" } else { "format" };
     let expected = "a state dict in a safetensors, PyTorch or .npz file";
-    Error::new(kind, OPEN, field, expected, shown(&error.to_string()))
+    OPEN.error(kind, field, expected, shown(&error.to_string()))
 }
 
 fn dtype(dtype: DType) -> Dtype {

@@ -16,9 +16,10 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::tensor::{SharedFile, Source, Tensor, byte_len, unreadable};
-use super::{Checkpoint, OPEN, shown};
-use crate::error::{Error, ErrorKind, Result};
+use crate::checkpoint::tensor::{Bytes, SharedFile, Tensor, byte_len};
+use crate::checkpoint::text::{OPEN, shown};
+use crate::checkpoint::unreadable::unreadable;
+use crate::error::{ErrorKind, Operation, Result};
 
 /// The longest header that readers accept.
 const MAX_HEADER: u64 = 100_000_000;
@@ -69,11 +70,13 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-/// The tensors of a file that is `len` bytes long.
-pub fn read(mut file: File, len: u64) -> Result<Checkpoint> {
-    let refused = |expected: &str, got: String| {
-        Err(Error::new(ErrorKind::Format, OPEN, "header", expected, got))
-    };
+/// Tensors by name, and texts by name.
+type Parts = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
+
+/// The tensors and the metadata of a file that is `len` bytes long.
+pub fn read(mut file: File, len: u64) -> Result<Parts> {
+    let refused =
+        |expected: &str, got: String| Err(OPEN.error(ErrorKind::Format, "header", expected, got));
     let failed = |error: io::Error| unreadable(OPEN, "header", &error);
     let mut header_len = [0; 8];
     file.read_exact(&mut header_len).map_err(failed)?;
@@ -98,14 +101,14 @@ pub fn read(mut file: File, len: u64) -> Result<Checkpoint> {
         if end < start || end as u64 > len - 8 - header_len {
             let expected = format!("data_offsets within the file's {} bytes", len - 8 - header_len);
             let got = format!("[{start}, {end}]");
-            return Err(Error::new(ErrorKind::Format, OPEN, shown(&name), expected, got));
+            return Err(OPEN.error(ErrorKind::Format, shown(&name), expected, got));
         }
-        let source = Source::File(file.clone(), 8 + header_len + start as u64);
-        let tensor = Tensor::at(OPEN, &name, dtype, shape, source)?;
+        let bytes = Bytes::File(file.clone(), 8 + header_len + start as u64);
+        let tensor = Tensor::at(OPEN, &name, dtype, shape, bytes)?;
         if tensor.byte_len() != end - start {
             let expected = format!("{} bytes for {dtype} {:?}", tensor.byte_len(), tensor.shape());
             let got = end - start;
-            return Err(Error::new(ErrorKind::Format, OPEN, shown(&name), expected, got));
+            return Err(OPEN.error(ErrorKind::Format, shown(&name), expected, got));
         }
         tensors.insert(name, tensor);
     }
@@ -115,7 +118,7 @@ pub fn read(mut file: File, len: u64) -> Result<Checkpoint> {
     for (start, end, name) in ranges {
         if start != at {
             let expected = format!("data_offsets from {at} on, where the tensor before ends");
-            return Err(Error::new(ErrorKind::Format, OPEN, shown(&name), expected, start));
+            return Err(OPEN.error(ErrorKind::Format, shown(&name), expected, start));
         }
         at = end;
     }
@@ -123,7 +126,7 @@ pub fn read(mut file: File, len: u64) -> Result<Checkpoint> {
         let expected = format!("tensors of {} bytes, to the file's end", len - 8 - header_len);
         return refused(&expected, format!("{at} bytes"));
     }
-    Ok(Checkpoint { tensors, metadata: header.metadata })
+    Ok((tensors, header.metadata))
 }
 
 /// A tensor's place in a file to be written.
@@ -145,7 +148,7 @@ pub struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// For tensors of that name, element type and shape.
     pub fn new(
-        operation: &'static str,
+        operation: Operation,
         mut tensors: Vec<(&'a str, Dtype, Vec<usize>)>,
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self> {
@@ -155,31 +158,25 @@ impl<'a> Plan<'a> {
         for (name, dtype, shape) in tensors {
             if name == METADATA {
                 let expected = "another name: this one is the metadata's";
-                return Err(Error::new(ErrorKind::Config, operation, "name", expected, name));
+                return Err(operation.error(ErrorKind::Config, "name", expected, name));
             }
             let start = end;
             let len = byte_len(operation, name, dtype, &shape)?;
             end = start.checked_add(len).ok_or_else(|| {
                 let expected = "a size that fits the address space";
-                Error::new(ErrorKind::Overflow, operation, shown(name), expected, "more")
+                operation.error(ErrorKind::Overflow, shown(name), expected, "more")
             })?;
             let info = TensorInfo { dtype, shape, data_offsets: (start, end) };
             entries.push(Entry { name, info });
         }
         let header = serde_json::to_vec(&Written { entries: &entries, metadata });
         let mut header = header.map_err(|error| {
-            Error::new(ErrorKind::Format, operation, "header", "names in JSON", error)
+            operation.error(ErrorKind::Format, "header", "names in JSON", error)
         })?;
         header.resize(header.len().next_multiple_of(8), b' ');
         if header.len() as u64 > MAX_HEADER {
             let expected = format!("a header of at most {MAX_HEADER} bytes");
-            return Err(Error::new(
-                ErrorKind::Overflow,
-                operation,
-                "header",
-                expected,
-                header.len(),
-            ));
+            return Err(operation.error(ErrorKind::Overflow, "header", expected, header.len()));
         }
         let head = [&(header.len() as u64).to_le_bytes(), &header[..]].concat();
         Ok(Self { entries, head, data_len: end as u64 })

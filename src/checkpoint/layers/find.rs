@@ -1,16 +1,21 @@
 //! Finds DO-Conv layers by the keys and shapes of their tensors.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
-use super::float::Float;
-use super::info::{FILE_PAIRING, KERNEL_SIZE, Keys, PAIRING, PairingSource, parse_kernel_size};
-use super::tensor::unreadable;
-use super::{CHUNK, Checkpoint, Form, Framework, LayerInfo, LayerOptions, Tensor, shown};
-use crate::Pairing;
-use crate::error::{Error, ErrorKind, Result};
+use super::framework::Framework;
+use super::layer_info::{Form, Keys, LayerInfo, PairingSource};
+use super::options::LayerOptions;
+use crate::checkpoint::float::Float;
+use crate::checkpoint::state::Checkpoint;
+use crate::checkpoint::tensor::{ELEMENTS_AT_A_TIME, Tensor};
+use crate::checkpoint::text::shown;
+use crate::checkpoint::unreadable::unreadable;
+use crate::config::{KERNEL_SIZE_PREFIX, PAIRING_PREFIX, Pairing};
+use crate::error::{Error, ErrorKind, Operation, Result};
 
 /// The operation that errors of finding layers name.
-const LAYERS: &str = "Checkpoint::layers";
+const LAYERS: Operation = Operation("Checkpoint::layers");
 
 /// The tensors that could be one layer's, by the last part of their keys.
 #[derive(Default)]
@@ -75,7 +80,7 @@ impl Checkpoint {
             sizes.map(|name| ("kernel_sizes", name)).chain(skips.map(|name| ("skip", name)));
         if let Some((field, name)) = unknown.into_iter().next() {
             let expected = "the name of a DO-Conv layer of the checkpoint";
-            return Err(Error::new(ErrorKind::Config, LAYERS, field, expected, shown(name)));
+            return Err(LAYERS.error(ErrorKind::Config, field, expected, shown(name)));
         }
         Ok(layers)
     }
@@ -208,13 +213,9 @@ impl Checkpoint {
         let [in_channels, taps, _] = d_shape.unwrap_or([n, 1, 1]);
         let groups = in_channels / n;
         let floats = keys.trained().chain(keys.bias.as_deref());
-        for (key, dtype) in floats.map(|key| (key, self.tensors[key].dtype())) {
-            if Float::of(dtype).is_none() {
-                return Err(format_error(
-                    key,
-                    "F16, BF16, F32 or F64 elements",
-                    &dtype.to_string(),
-                ));
+        for (key, tensor) in floats.map(|key| (key, &self.tensors[key])) {
+            if Float::of(tensor.dtype()).is_none() {
+                return Err(no_float(key, tensor));
             }
         }
         if let Some(key) = &keys.bias {
@@ -225,7 +226,7 @@ impl Checkpoint {
             }
         }
         let told = options.kernel_sizes.get(name).copied().map(|size| (size, ErrorKind::Config));
-        let written = match self.metadata.get(&format!("{KERNEL_SIZE}{name}")) {
+        let written = match self.metadata.get(&format!("{KERNEL_SIZE_PREFIX}{name}")) {
             Some(text) => Some((
                 parse_kernel_size(text).ok_or_else(|| {
                     format_error(name, "a kernel size as 3x5 in the metadata", &shown(text))
@@ -242,7 +243,7 @@ impl Checkpoint {
                     if size[0].checked_mul(size[1]) != Some(taps) {
                         let expected = format!("a kernel size of {taps} taps");
                         let got = format!("{}x{}", size[0], size[1]);
-                        return Err(Error::new(kind, LAYERS, shown(name), expected, got));
+                        return Err(LAYERS.error(kind, shown(name), expected, got));
                     }
                     Some(size)
                 }
@@ -268,7 +269,6 @@ impl Checkpoint {
             d_shape,
             weight_shape: [out_channels, n, taps],
             dtype: self.tensors[&keys.w].dtype(),
-            bias: keys.bias.is_some(),
             pairing: pairing.map(|(pairing, _)| pairing),
             pairing_source: pairing.map(|(_, source)| source),
             framework: options.framework,
@@ -284,8 +284,9 @@ impl Checkpoint {
         keys: &Keys,
         extents: [usize; 3],
     ) -> Result<Option<(Pairing, PairingSource)>> {
-        let own = self.metadata.get(&format!("{PAIRING}{name}")).map(|text| (name, text));
-        let written = own.or(self.metadata.get(FILE_PAIRING).map(|text| (FILE_PAIRING, text)));
+        let own = self.metadata.get(&format!("{PAIRING_PREFIX}{name}")).map(|text| (name, text));
+        let of_file = || self.metadata.get_key_value(Pairing::METADATA_KEY);
+        let written = own.or_else(|| of_file().map(|(key, text)| (&**key, text)));
         let written = match written {
             Some((field, text)) => {
                 let pairing = Pairing::ALL.into_iter().find(|pairing| pairing.name() == text);
@@ -315,12 +316,15 @@ impl Checkpoint {
             return Err(format_error(key, &format!("shape {shape:?}, that of D"), &got));
         }
         let [channels, taps, d_mul] = shape;
-        let contents = tensor.contents().map_err(|error| unreadable(LAYERS, key, &error))?;
-        let together = (CHUNK / (taps * d_mul)).max(1);
+        let failed = |error: io::Error| unreadable(LAYERS, key, &error);
+        let contents = tensor.contents().map_err(failed)?;
+        let Some(float) = Float::of(tensor.dtype()) else { return Err(no_float(key, tensor)) };
+        let together = (ELEMENTS_AT_A_TIME / (taps * d_mul)).max(1);
+        let mut values = Vec::new();
         for first in (0..channels).step_by(together) {
             let start = first * taps * d_mul;
-            let range = start..channels.min(first + together) * taps * d_mul;
-            let mut values = self.values_in(LAYERS, key, &contents, Some(range))?;
+            values.resize(channels.min(first + together) * taps * d_mul - start, 0.0);
+            contents.widen(float, start, &mut values).map_err(failed)?;
             // What is left without the ones must be zeros.
             layer.composer().at_identity(&mut values).for_each(|value| *value -= 1.0);
             if let Some(at) = values.iter().position(|&value| value != 0.0) {
@@ -335,6 +339,12 @@ impl Checkpoint {
     }
 }
 
+/// `M` and `N` of a text as `3x5`.
+fn parse_kernel_size(text: &str) -> Option<[usize; 2]> {
+    let (rows, cols) = text.split_once('x')?;
+    Some([rows.parse().ok()?, cols.parse().ok()?])
+}
+
 /// Refuses a tensor without elements.
 fn positive(key: &str, tensor: &Tensor) -> Result<()> {
     match tensor.shape().contains(&0) {
@@ -343,6 +353,11 @@ fn positive(key: &str, tensor: &Tensor) -> Result<()> {
     }
 }
 
+/// The error for a tensor whose elements no kernel has.
+fn no_float(key: &str, tensor: &Tensor) -> Error {
+    format_error(key, "F16, BF16, F32 or F64 elements", &tensor.dtype().to_string())
+}
+
 fn format_error(key: &str, expected: &str, got: &str) -> Error {
-    Error::new(ErrorKind::Format, LAYERS, shown(key), expected, got)
+    LAYERS.error(ErrorKind::Format, shown(key), expected, got)
 }

@@ -1,0 +1,164 @@
+//! Folds every layer of a checkpoint: composed in `f64`, rounded once, checked, and written a part at a
+//! time, so that memory holds little more than a layer's `D`.
+
+mod batch_norm;
+mod check;
+mod dot;
+mod finite;
+mod kernel;
+pub mod options;
+mod pieces;
+pub mod report;
+mod sink;
+
+use std::path::Path;
+
+use super::atomic_file::AtomicFile;
+use super::format::safetensors::{Entry, Plan};
+use super::state::Checkpoint;
+use crate::error::{ErrorKind, Operation, Result};
+use check::Worst;
+use kernel::{KernelFold, Spare, Target};
+use options::FoldOptions;
+use pieces::{Piece, folded_metadata, pieces};
+use report::{FoldReport, FoldedLayer};
+use sink::Sink;
+
+impl Checkpoint {
+    /// Writes a safetensors file in which every layer is a plain one: its kernel `[O, n, M, N]`,
+    /// composed in `f64`, rounded once to the element type of `W` and checked against `D` and `W` on
+    /// random input. All other tensors are copied, with the metadata. The same checkpoint gives the
+    /// same bytes, whatever file it was read from and for any number of threads.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::check_fold`] and [`Checkpoint::save`]. Nothing is written then.
+    pub fn fold(&self, path: impl AsRef<Path>, options: &FoldOptions) -> Result<FoldReport> {
+        self.fold_with(path, options, &|_, _| ())
+    }
+
+    /// As [`Checkpoint::fold`], and calls `progress` with the bytes done and those of all tensors, from
+    /// any thread.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::fold`].
+    pub fn fold_with(
+        &self,
+        path: impl AsRef<Path>,
+        options: &FoldOptions,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<FoldReport> {
+        self.fold_to(Some(path.as_ref()), Operation("Checkpoint::fold"), options, progress)
+    }
+
+    /// A fold that isn't written: does the same work, and refuses all that [`Checkpoint::fold`] refuses
+    /// but a path. The report is the one that it would give.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::layers`]; [`ErrorKind::Ambiguous`] for a layer of unknown kernel size or pairing;
+    /// [`ErrorKind::Config`] if there is no layer, and for a batch normalisation or a key to rename that
+    /// isn't there; [`ErrorKind::Format`] if two tensors came to have one name, and for a batch
+    /// normalisation of another number of channels; [`ErrorKind::Value`] for a number that isn't finite,
+    /// before or after, for a variance that can't be divided by, and if a check should fail;
+    /// [`ErrorKind::File`] and [`ErrorKind::Format`] for a tensor that can't be read.
+    pub fn check_fold(&self, options: &FoldOptions) -> Result<FoldReport> {
+        self.check_fold_with(options, &|_, _| ())
+    }
+
+    /// As [`Checkpoint::check_fold`], and calls `progress` with the bytes done and those of all tensors,
+    /// from any thread.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::check_fold`].
+    pub fn check_fold_with(
+        &self,
+        options: &FoldOptions,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<FoldReport> {
+        self.fold_to(None, Operation("Checkpoint::check_fold"), options, progress)
+    }
+
+    /// Folds into a file, or into none; errors name that operation.
+    fn fold_to(
+        &self,
+        path: Option<&Path>,
+        operation: Operation,
+        options: &FoldOptions,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<FoldReport> {
+        let layers = self.layers(&options.layers)?;
+        if layers.is_empty() {
+            let expected = "a DO-Conv layer of that framework";
+            return Err(operation.error(ErrorKind::Config, "layers", expected, "none"));
+        }
+        let pieces = pieces(operation, self, &layers, options)?;
+        let plan = Plan::new(
+            operation,
+            pieces
+                .iter()
+                .map(|(name, piece)| (name.as_str(), piece.dtype(), piece.shape()))
+                .collect(),
+            &folded_metadata(self, &layers, &options.layers),
+        )?;
+        let (head, len) = (&plan.head, plan.data_len);
+        let create = |path| AtomicFile::create(operation, path, options.overwrite, head, len);
+        let file = path.map(create).transpose()?;
+        let sink = Sink::new(file.as_ref(), len, progress);
+        let mut kernels = Vec::new();
+        let handle = sink.handle()?;
+        for entry in &plan.entries {
+            let tensor = match &pieces[entry.name] {
+                Piece::Copy(tensor) => tensor,
+                Piece::Made(tensor) => tensor,
+                Piece::Kernel(kernel) => {
+                    kernels.push((entry, kernel));
+                    continue;
+                }
+            };
+            let start = entry.info.data_offsets.0 as u64;
+            tensor.for_each_part(operation, entry.name, |bytes, at| {
+                sink.write(handle.as_ref(), bytes, start + at)
+            })?;
+        }
+        let worst = self.fold_kernels(&kernels, &sink)?;
+        let layers = kernels.iter().zip(worst).map(|((entry, kernel), worst)| {
+            let layer = kernel.layer;
+            Ok(FoldedLayer {
+                name: layer.name().to_owned(),
+                form: layer.form(),
+                key: entry.name.to_owned(),
+                weight_shape: kernel.weight_shape(),
+                dtype: layer.dtype(),
+                pairing: layer.known_pairing(operation)?,
+                batch_norm: options.batch_norms.get(layer.name()).cloned(),
+                parameters: layer.parameters(),
+                difference: worst.difference,
+                bound: worst.bound,
+            })
+        });
+        let mut layers = layers.collect::<Result<Vec<_>>>()?;
+        layers.sort_by(|a, b| a.name.cmp(&b.name));
+        if let Some(file) = file {
+            file.persist()?;
+        }
+        Ok(FoldReport { layers, tensors: plan.entries.len(), bytes: head.len() as u64 + len })
+    }
+
+    /// Folds kernels, one after the other; gives how the check of each came out.
+    fn fold_kernels(&self, kernels: &[(&Entry, &KernelFold)], sink: &Sink) -> Result<Vec<Worst>> {
+        let spare = Spare::default();
+        let mut worst = Vec::with_capacity(kernels.len());
+        // Each layer's parts while the next one's `D` is made ready, which doesn't spread well.
+        let mut ready = kernels.first().map(|(_, kernel)| kernel.ready(self)).transpose()?;
+        for (index, (entry, kernel)) in kernels.iter().enumerate() {
+            let Some(now) = ready.take() else { break };
+            let next = kernels.get(index + 1);
+            let (this, next) = rayon::join(
+                || kernel.fold(&now, &Target { entry, sink, spare: &spare }),
+                || next.map(|(_, kernel)| kernel.ready(self)).transpose(),
+            );
+            worst.push(this?);
+            ready = next?;
+        }
+        Ok(worst)
+    }
+}

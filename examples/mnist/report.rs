@@ -36,7 +36,7 @@ pub fn epoch_row(seed: u32, epoch: u32, plain: &Epoch, do_conv: &Epoch) -> Strin
 /// What each form of the net costs: in training, folded, and without DO-Conv at all.
 pub fn cost_table(net: &Net<DoConv2d<f32>>) -> Result<String, Error> {
     let costs = |batch| -> Result<Vec<Cost>, Error> {
-        (0..LAYERS).map(|i| net.layers[i].cost(input_shape(i, batch).into())).collect()
+        (0..LAYERS).map(|i| net.layers[i].cost(input_shape(i, batch))).collect()
     };
     let (image, step) = (costs(1)?, costs(BATCH)?);
     let sum = |costs: &[Cost], of: fn(&Cost) -> u64| grouped(costs.iter().map(of).sum());

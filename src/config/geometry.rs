@@ -178,3 +178,56 @@ fn axis(operation: Operation, spec: &Spec, index: usize, input: usize) -> Result
         padding,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(kernel: usize, stride: usize, dilation: usize, padding: [usize; 2]) -> Spec {
+        Spec {
+            in_channels: 6,
+            out_channels: 4,
+            groups: 2,
+            kernel_size: [kernel, 1],
+            stride: [stride, 1],
+            dilation: [dilation, 1],
+            padding: [padding, [0, 0]],
+            mode: PaddingMode::Zeros,
+        }
+    }
+
+    #[test]
+    fn an_output_is_where_the_whole_kernel_is_inside_the_padded_input() {
+        for kernel in 1..5 {
+            for (stride, dilation) in [(1, 1), (2, 1), (1, 3), (3, 2), (7, 1)] {
+                for padding in [[0, 0], [1, 2], [4, 0]] {
+                    for input in 0..12 {
+                        let spec = spec(kernel, stride, dilation, padding);
+                        let padded = padding[0] + input + padding[1];
+                        let fits = |first: &usize| first + dilation * (kernel - 1) < padded;
+                        let outputs = (0..padded).step_by(stride).filter(fits).count();
+                        match Geometry::new(Operation("test"), &spec, [2, 6, input, 5]) {
+                            Ok(geometry) => {
+                                assert_eq!(geometry.output_shape(), [2, 4, outputs, 5]);
+                                assert_eq!(geometry.input_shape(), [2, 6, input, 5]);
+                                assert_eq!(geometry.rows.padded(), padded);
+                                let maccs = 2 * 4 * outputs * 5 * 3 * kernel;
+                                assert_eq!(geometry.maccs(), maccs);
+                            }
+                            Err(error) => {
+                                assert_eq!((error.kind, outputs), (ErrorKind::InputSize, 0));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_tap_reads_at_its_offset_from_the_padding_on() {
+        let geometry = Geometry::new(Operation("test"), &spec(3, 2, 4, [5, 1]), [1, 6, 9, 1]);
+        let rows = geometry.unwrap().rows;
+        assert_eq!([0, 1, 2].map(|tap| rows.tap_offset(tap)), [-5, -1, 3]);
+    }
+}

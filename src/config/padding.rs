@@ -70,3 +70,22 @@ impl PaddingMode {
         Some(source as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands from `from` on around the image `a b c d`; `.` for a zero.
+    fn around(mode: PaddingMode, from: isize, len: isize) -> String {
+        let pixel = |position| mode.source(position, 4).map_or('.', |at| ['a', 'b', 'c', 'd'][at]);
+        (from..from + len).map(pixel).collect()
+    }
+
+    #[test]
+    fn images_go_on_past_their_border_as_their_mode_says() {
+        assert_eq!(around(PaddingMode::Zeros, -3, 10), "...abcd...");
+        assert_eq!(around(PaddingMode::Reflect, -3, 10), "dcbabcdcba");
+        assert_eq!(around(PaddingMode::Replicate, -3, 10), "aaaabcdddd");
+        assert_eq!(around(PaddingMode::Circular, -4, 12), "abcdabcdabcd");
+    }
+}

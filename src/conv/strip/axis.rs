@@ -99,3 +99,64 @@ pub fn runs(pixels: Range<usize>, rows: usize, cols: usize) -> impl Iterator<Ite
         Some(run)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axes() -> impl Iterator<Item = TapAxis> {
+        [(1, [-2, -1, 0]), (2, [-3, 0, 3]), (3, [1, 2, 9]), (1, [2, 1, 0])].into_iter().flat_map(
+            |(step, offsets)| {
+                (0..8).map(move |input| TapAxis {
+                    input,
+                    output: 6,
+                    step,
+                    offsets: offsets.to_vec(),
+                    mode: PaddingMode::Zeros,
+                })
+            },
+        )
+    }
+
+    #[test]
+    fn the_interior_is_where_a_tap_reads_pixels() {
+        for axis in axes() {
+            let mut inside_all = Vec::new();
+            for output in 0..axis.output {
+                let reads = |tap: usize| {
+                    let position = (output * axis.step) as isize + axis.offsets[tap];
+                    (0..axis.input as isize).contains(&position).then_some(position as usize)
+                };
+                for tap in 0..axis.offsets.len() {
+                    let interior = axis.interior(0..axis.output, tap);
+                    assert_eq!(interior.contains(&output), reads(tap).is_some());
+                    assert_eq!(axis.source(output, tap), reads(tap));
+                }
+                if (0..axis.offsets.len()).all(|tap| reads(tap).is_some()) {
+                    inside_all.push(output);
+                }
+            }
+            assert_eq!(axis.inside_through_all().collect::<Vec<_>>(), inside_all);
+            let reflected = TapAxis { mode: PaddingMode::Reflect, ..axis };
+            assert_eq!(reflected.inside_through_all(), 0..6);
+        }
+    }
+
+    #[test]
+    fn runs_are_the_pixels_row_by_row() {
+        for (rows, cols) in [(1, 1), (2, 3), (4, 5)] {
+            for start in 0..20 {
+                for end in start..25 {
+                    let mut at = start;
+                    for run in runs(start..end, rows, cols) {
+                        assert_eq!(run.lane, at - start);
+                        assert_eq!((run.image * rows + run.row) * cols + run.col, at);
+                        assert!(run.row < rows && run.len > 0 && run.col + run.len <= cols);
+                        at += run.len;
+                    }
+                    assert_eq!(at, end);
+                }
+            }
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::machine::isa::Isa;
 use crate::machine::memory::{Buffers, Need, Scratch, reserve};
 use crate::machine::shared::Shared;
 use crate::machine::simd::tile::{Ahead, Operands, Sums};
-use crate::machine::simd::{MOST_LANES, MOST_VECTORS, Simd, WithSimd, load_part, transpose};
+use crate::machine::simd::{MOST_LANES, MOST_VECTORS, Simd, WithSimd, load, load_part, transpose};
 use crate::machine::threads::{Queue, cut_at, share};
 
 /// Where a strip's channels come from.
@@ -348,15 +348,12 @@ impl<T: Element, X: Channels<T>> Job<'_, T, X> {
             };
             for from in (0..piece.pixels).step_by(S::LANES) {
                 let pixels = S::LANES.min(piece.pixels - from);
+                // There are sums, if not this piece's, for as many rows as a square has.
                 let sums = &sums[(from * vectors + vector) * S::LANES..];
-                assert!(sums.len() >= (S::LANES - 1) * vectors * S::LANES + S::LANES);
                 let mut square = [simd.zero(); MOST_LANES];
                 for (index, vector) in square[..S::LANES].iter_mut().enumerate() {
-                    // SAFETY: there are sums, if not this piece's, for so many rows, as just asserted.
-                    *vector = unsafe {
-                        let sums = sums.as_ptr().add(index * vectors * S::LANES);
-                        simd.add(simd.load(sums), bias)
-                    };
+                    let sums = load(simd, &sums[index * vectors * S::LANES..]);
+                    *vector = simd.add(sums, bias);
                 }
                 transpose::<T, S>(simd, &mut square);
                 let start = image * rows.output * cols.output + piece.first + from;

@@ -20,7 +20,7 @@ use crate::machine::isa::Isa;
 use crate::machine::memory::{Buffers, Need, Room, Scratch, reserve, room};
 use crate::machine::shared::Shared;
 use crate::machine::simd::tile::{Ahead, Operands, Sums};
-use crate::machine::simd::{MOST_LANES, Simd, WithSimd, transpose};
+use crate::machine::simd::{MOST_LANES, Simd, WithSimd, load, store, transpose};
 use crate::machine::threads::{Queue, cut, share};
 
 /// One piece of work: it owns some input channels `i` of some panels of output channels of a group.
@@ -368,9 +368,7 @@ impl<T: Element> Job<'_, T> {
                         let target = &mut target[at * S::LANES..][..len * S::LANES];
                         for (index, &vector) in square[..S::LANES].iter().enumerate() {
                             if index < len {
-                                let target = &mut target[index * S::LANES..][..S::LANES];
-                                // SAFETY: `target` has LANES elements.
-                                unsafe { simd.store(target.as_mut_ptr(), vector) };
+                                store(simd, &mut target[index * S::LANES..], vector);
                             }
                         }
                     }
@@ -399,9 +397,7 @@ impl<T: Element> Job<'_, T> {
                     let (rest, column) = (tap / self.columns, tap % self.columns);
                     let channel = (rest * inputs + input) * self.columns + column;
                     let start = channel * width + nth * S::LANES;
-                    let sums = &sums[start..start + S::LANES];
-                    // SAFETY: `sums` has LANES elements.
-                    *vector = unsafe { simd.load(sums.as_ptr()) };
+                    *vector = load(simd, &sums[start..]);
                 }
                 transpose::<T, S>(simd, &mut square);
                 for (output, &vector) in square[..S::LANES].iter().enumerate() {
@@ -435,16 +431,12 @@ fn pack_x<'a, T: Element, S: Simd<T>>(
             let mut square = [simd.zero(); MOST_LANES];
             for (channel, vector) in square[..S::LANES].iter_mut().enumerate() {
                 // A strip has a vector's lanes past its last pixel.
-                let source = &source(part + channel.min(count - 1), position)[..S::LANES];
-                // SAFETY: `source` has LANES elements.
-                *vector = unsafe { simd.load(source.as_ptr()) };
+                *vector = load(simd, source(part + channel.min(count - 1), position));
             }
             transpose::<T, S>(simd, &mut square);
             let target = &mut target[position * panel_rows..][..S::LANES * panel_rows];
             for (index, &vector) in square[..S::LANES].iter().enumerate() {
-                let target = &mut target[index * panel_rows + part..][..S::LANES];
-                // SAFETY: `target` has LANES elements.
-                unsafe { simd.store(target.as_mut_ptr(), vector) };
+                store(simd, &mut target[index * panel_rows + part..], vector);
             }
         }
     }

@@ -6,7 +6,7 @@ use super::atomic_file::AtomicFile;
 use super::format::safetensors::Plan;
 use super::state::Checkpoint;
 #[cfg(doc)]
-use crate::error::{ErrorKind, Operation};
+use crate::error::ErrorKind;
 use crate::error::{Operation, Result};
 
 impl Checkpoint {

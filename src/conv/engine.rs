@@ -46,7 +46,7 @@ impl Blocking {
         cut(channels, channels.div_ceil(most)).collect()
     }
 
-    /// Blocks whose strips of so many channels fit, and what else must.
+    /// Blocks whose strips of `channels` channels fit, and what else `fits` demands of lines and columns.
     pub fn blocks(
         &self,
         reading: &Reading,

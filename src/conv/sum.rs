@@ -51,7 +51,7 @@ pub fn add_to<T: Element>(sums: &mut [T], part: &[T]) {
     sums.iter_mut().zip(part).for_each(|(sum, &part)| *sum += part);
 }
 
-/// Blocks whose sums are added one after the other, of so many; then these sums are: about the root of
+/// Of `blocks` blocks, those whose sums are added one after the other; then these sums are: about the root of
 /// their number at each stage.
 pub fn blocks_together(blocks: usize) -> usize {
     blocks.isqrt().max(64)

@@ -36,7 +36,7 @@ impl Direction {
         })
     }
 
-    /// Packs the kernel `weight`, `[O, n, M, N]`. It must not stay as it is.
+    /// Packs the kernel `weight`, `[O, n, M, N]`. Not of a direct path, which reads it as an array.
     pub fn pack<'m, T: Element>(
         self,
         engine: &Engine<'m, T>,

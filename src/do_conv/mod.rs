@@ -114,7 +114,7 @@ fn keep<'a, T: Element>(
 }
 
 impl<'a, T: Element> KernelSource<'a, T> {
-    /// The factors, if they are packed as they compose, without the kernel ever being there as it is.
+    /// The factors, if their kernel is composed into packed panels and never exists as an array.
     fn packed_as_composed(self, spec: &Spec, direction: Direction) -> Option<Factors<'a, T>> {
         match self {
             Self::Composed(factors)
@@ -138,7 +138,7 @@ impl<'a, T: Element> KernelSource<'a, T> {
         Ok(Some(weight))
     }
 
-    /// The kernel as it is: given, or `composed`.
+    /// The kernel as an array, `[O, n, M, N]`: the given one, or `composed`.
     fn plain(self, composed: &'a Option<Buffer<'_, T>>) -> Option<&'a [T]> {
         match self {
             Self::Plain(weight) => Some(weight),
@@ -146,7 +146,7 @@ impl<'a, T: Element> KernelSource<'a, T> {
         }
     }
 
-    /// The kernel in its path's form, composed straight into that, or of the kernel as it is.
+    /// The kernel in its path's form: composed straight into that, or made of the array `plain`.
     fn weights(
         self,
         engine: &Engine<'a, T>,

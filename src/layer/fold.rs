@@ -11,8 +11,9 @@ use crate::scalar::Scalar;
 
 impl<T: Scalar> DoConv2d<T> {
     /// The plain convolution by the composed kernel: the same function at the cost of a plain layer.
-    /// Its output has the same bits as this layer's under [`Composition::Kernel`]. As for a clone, where
-    /// there is no room for it the process ends.
+    /// Its output has the same bits as this layer's under
+    /// [`Composition::Kernel`](crate::Composition::Kernel). As for a clone, where there is no room for it
+    /// the process ends.
     pub fn fold(&self) -> Conv2d<T> {
         Conv2d {
             config: self.config.conv.clone(),
@@ -29,8 +30,9 @@ impl<T: Scalar> DoConv2d<T> {
     /// For finite weights it convolves by the very kernel of `conv` (a zero may lose its sign).
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a `d_mul` smaller than `M·N` or one for a 1×1 kernel;
-    /// [`ErrorKind::Overflow`] and [`ErrorKind::Memory`] for one that is too large.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a `d_mul` smaller than `M·N` or one for a 1×1
+    /// kernel; [`ErrorKind::Overflow`](crate::ErrorKind::Overflow) and
+    /// [`ErrorKind::Memory`](crate::ErrorKind::Memory) for one that is too large.
     pub fn from_conv2d(conv: &Conv2d<T>, d_mul: Option<usize>) -> Result<Self> {
         const OPERATION: Operation = Operation("DoConv2d::from_conv2d");
         let config = DoConv2dConfig { d_mul, ..conv.config.clone().into() };

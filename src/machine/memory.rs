@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::element::Element;
 
-/// There is no room for so many elements.
+/// There is no room for this number of elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom(pub usize);
 

@@ -35,7 +35,7 @@ impl<'m, T: Element> Machine<'m, T> {
         T::dispatch_to(self.isa, work)
     }
 
-    /// Threads to spread so many multiply-accumulates over.
+    /// Threads to spread `maccs` multiply-accumulates over.
     pub fn threads(&self, maccs: usize) -> usize {
         if maccs < self.parallel_above { 1 } else { rayon::current_num_threads() }
     }

@@ -20,7 +20,7 @@ impl Queue {
     }
 }
 
-/// Calls `work` on so many threads, or on this one only; each call takes pieces until none is left, so
+/// Calls `work` on `threads` threads, or on this one only; each call takes pieces until none is left, so
 /// that it can keep its buffers from one to the next.
 pub fn share(threads: usize, pieces: usize, work: impl Fn(&Queue) + Sync) {
     let queue = Queue { len: pieces, next: AtomicUsize::new(0) };

@@ -13,12 +13,12 @@ const MOST: usize = 4;
 /// Elements of a strip that take half of L1, or a part of L2 where one has many channels.
 const STRIP: [usize; 2] = [1 << 12, 1 << 16];
 
-/// Whether a product for so many target channels a group is done here.
+/// Whether groups of `targets` output channels are computed by this path.
 pub fn suits(targets: usize) -> bool {
     targets <= MOST
 }
 
-/// The blocks of one image whose strips fit, of so many pixels at most.
+/// The blocks of one image whose strips of `channels` channels fit, of at most `pixels` pixels.
 fn blocks(reading: &Reading, channels: usize, pixels: usize) -> Blocks {
     let most = if channels == 1 { STRIP[0] } else { STRIP[1] };
     reading.blocks(1, |lines, cols| {

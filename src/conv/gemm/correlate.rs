@@ -151,7 +151,7 @@ impl<'a, T: Element, X: Channels<T>> Job<'a, T, X> {
     }
 }
 
-/// Elements of the sums of so many pixels of panels, which are read in whole squares that may reach
+/// Elements of the sums of `pixels` pixels of panels, which are read in whole squares that may reach
 /// past the last.
 fn sums_len(pixels: usize, vectors: usize, lanes: usize) -> usize {
     (pixels + MOST_LANES * vectors) * lanes
@@ -290,7 +290,7 @@ impl<T: Element, X: Channels<T>> Job<'_, T, X> {
         }
     }
 
-    /// What each of so many tiles brings near of a block's pixels: some cache lines of each channel from
+    /// What each of `tiles` tiles brings near of a block's pixels: some cache lines of each channel from
     /// `channel` on.
     fn ahead(
         &self,

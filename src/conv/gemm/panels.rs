@@ -33,7 +33,7 @@ pub trait Panels<T: Element>: Sync {
     /// The sizes of the kernel.
     fn size(&self) -> PanelSize;
 
-    /// Elements of the spare buffer that [`Panels::write`] works in, for registers of so many lanes.
+    /// Elements of the spare buffer that [`Panels::write`] works in, for registers of `lanes` elements.
     fn spare(&self, _lanes: usize) -> usize {
         0
     }
@@ -74,7 +74,7 @@ impl<'a, T> PackedPanels<'a, T> {
     }
 }
 
-/// Packing an element takes about as long as so many multiply-accumulates.
+/// Multiply-accumulates that take about as long as packing an element.
 const PACKED_PER_ELEMENT: usize = 16;
 
 impl<'m, T: Element> PackedKernel<Buffer<'m, T>> {

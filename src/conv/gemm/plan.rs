@@ -45,7 +45,7 @@ pub struct Layout<'a> {
     pub steps: usize,
 }
 
-/// A tile's sums are read and written in about as much time as so many steps take.
+/// Steps of a tile that take about as long as reading and writing its sums.
 const STEPS_TO_STORE: usize = 4;
 
 impl Plan {
@@ -85,7 +85,7 @@ impl Plan {
         plan
     }
 
-    /// Adds the parts of the piece `outputs` of a line, of which so many pixels come before.
+    /// Adds the parts of the piece `outputs` of a line, of which `before` pixels come first.
     fn add_parts<M: Copy, E: Copy>(
         &mut self,
         layout: &Layout,

@@ -171,7 +171,7 @@ impl<M: Copy, E: Copy> Strip<M, E> {
         &self.tap_starts
     }
 
-    /// Makes room for so many channels, and for a vector past them.
+    /// Makes room for `channels` channels, and for a vector past them.
     pub fn reserve<T: Element>(&self, channels: usize, target: &mut Vec<T>) {
         reserve(target, strip_elements(channels, self.channel_len));
     }

@@ -56,7 +56,7 @@ impl Blocks {
         lines * cols
     }
 
-    /// Images that so many lines of a block are of, at most.
+    /// Images that `lines` lines of a block are of, at most.
     fn images(&self, lines: usize) -> usize {
         match self.lines == self.rows {
             true => 1,
@@ -139,7 +139,7 @@ impl<'a> Reading<'a> {
         Blocks { lines, rows, cols, parts: [line_parts.min(lines), col_parts.min(cols)] }
     }
 
-    /// Elements of a channel of the strip of so many lines and columns, at most.
+    /// Elements of a channel of the strip of a block of `lines` and `cols`, at most.
     pub fn channel_len(&self, lines: usize, cols: usize) -> usize {
         match self.joined_lines {
             true => lines * cols * self.taps(),
@@ -147,7 +147,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Rows of the strip of so many lines, at most.
+    /// Rows of the strip of a block of `lines` lines, at most.
     pub fn rows_len(&self, lines: usize) -> usize {
         axis_len(self.rows, lines)
     }
@@ -179,7 +179,7 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// Elements of a strip of so many channels of any of the blocks, at most.
+    /// Elements of a strip of `channels` channels of any of the blocks, at most.
     pub fn most_elements(&self, blocks: &Blocks, channels: usize) -> usize {
         strip_elements(channels, self.most_channel_len(blocks))
     }
@@ -196,7 +196,7 @@ impl<'a> Reading<'a> {
         self.tables_len(block.lines.len(), block.cols.len())
     }
 
-    /// The same of so many lines and columns.
+    /// The same of a block of `lines` and `cols`.
     fn tables_len(&self, lines: usize, cols: usize) -> usize {
         const ENTRY: usize = size_of::<Option<usize>>();
         /// A row's place in the strip, while rows are being numbered, and what a hash table leaves free.
@@ -228,7 +228,7 @@ fn span(offsets: &[isize]) -> usize {
     farthest.map_or(0, |(last, first)| last.abs_diff(*first))
 }
 
-/// Positions of an axis that so many outputs read, at most.
+/// Positions of an axis that `outputs` outputs read, at most.
 fn axis_len(axis: &TapAxis, outputs: usize) -> usize {
     let taps = axis.offsets.len();
     let last = span(&axis.offsets) + 1;
@@ -236,13 +236,13 @@ fn axis_len(axis: &TapAxis, outputs: usize) -> usize {
     dense.min(taps.saturating_mul(outputs))
 }
 
-/// How far channels of so many elements are apart: an odd number of cache lines, so that they don't
+/// How far channels of `len` elements are apart: an odd number of cache lines, so that they don't
 /// compete for the same places.
 pub fn apart(len: usize) -> usize {
     len.next_multiple_of(MOST_LANES) | MOST_LANES
 }
 
-/// Elements of so many channels, and of a vector past them.
+/// Elements of `channels` channels, and of a vector past them.
 pub fn strip_elements(channels: usize, channel_len: usize) -> usize {
     channels * channel_len + MOST_LANES
 }
@@ -257,7 +257,7 @@ pub struct RowLayout {
 }
 
 impl RowLayout {
-    /// For so many outputs from `first` on.
+    /// For `outputs` outputs from `first` on.
     pub fn new(cols: &TapAxis, first: usize, outputs: usize) -> Self {
         let taps = 0..cols.offsets.len();
         let positions: Vec<_> = taps.map(|tap| cols.position(first, tap)).collect();

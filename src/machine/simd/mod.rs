@@ -88,7 +88,7 @@ pub trait Simd<T: Copy>: Copy {
     /// touched.
     unsafe fn store_even(self, target: *mut T, mask: Self::EvenMask, vector: Self::Vector);
 
-    /// Most registers side by side in a tile of so many rows: sums, columns and a broadcast have a
+    /// Most registers side by side in a tile of `rows` rows: sums, columns and a broadcast have a
     /// register each.
     fn tile_vectors(rows: usize) -> usize {
         let vectors = (Self::REGISTERS - 1).checked_div(rows + 1);
@@ -193,7 +193,7 @@ macro_rules! tiles {
                     $($vectors => $crate::machine::simd::tiles!(
                         @rows $t, simd, rows, operands, out, $vectors, $rows
                     ),)*
-                    _ => unreachable!("so many registers don't fit side by side"),
+                    _ => unreachable!("no tile has so many registers side by side"),
                 }
             }
             // SAFETY: the caller's promise, passed on; `self` proves the instructions.
@@ -209,7 +209,7 @@ macro_rules! tiles {
                     $crate::machine::simd::tile::tile::<$t, S, $rows, $vectors>($simd, $operands, $out)
                 },
             )*
-            _ => unreachable!("so many rows don't fit"),
+            _ => unreachable!("no tile has so many rows"),
         }
     };
 }

@@ -1,20 +1,14 @@
 //! Checkpoints: formats, the layers found in them, the fold, files that are hostile, and limits.
 
+#[path = "../common/mod.rs"]
 mod common;
 
-#[path = "checkpoint/batch_norms.rs"]
 mod batch_norms;
-#[path = "checkpoint/fold.rs"]
 mod fold;
-#[path = "checkpoint/formats.rs"]
 mod formats;
-#[path = "checkpoint/hostile.rs"]
 mod hostile;
-#[path = "checkpoint/keys.rs"]
 mod keys;
-#[path = "checkpoint/limits.rs"]
 mod limits;
-#[path = "checkpoint/pickle.rs"]
 mod pickle;
 
 use common::{Inputs, Numbers, Problem};

@@ -10,25 +10,34 @@ mod cases;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use do_conv::{Composition, Conv2d, DoConv2d};
 use ndarray::Array4;
 
-use cases::{criterion, forms, image, layers};
+use cases::criterion;
+use cases::layers::{LAYERS, Layer, image};
+
+/// The layer in each composition.
+fn forms(layer: &Layer) -> [(&'static str, DoConv2d<f32>); 2] {
+    [("kernel", Composition::Kernel), ("feature", Composition::Feature)]
+        .map(|(name, order)| (name, layer.do_config().composition(order).init(1).expect("valid")))
+}
 
 fn forward(c: &mut Criterion) {
     let mut group = c.benchmark_group("forward");
-    for (name, config, input) in layers() {
+    for case in LAYERS {
+        let (name, input) = (case.name, case.input_shape());
         let x = image(input);
-        let [(_, source), _] = forms(&config);
+        let [(_, source), _] = forms(&case);
         let cost = source.cost(input).expect("small");
         group.throughput(Throughput::Elements(cost.plain.maccs));
         let mut y = Array4::zeros(cost.output_shape);
-        let plain: do_conv::Conv2d<f32> = config.conv.clone().init(1).expect("valid");
+        let plain: Conv2d<f32> = case.plain_config().init(1).expect("valid");
         for (form, conv) in [("plain", plain), ("folded", source.fold())] {
             group.bench_function(BenchmarkId::new(form, name), |b| {
                 b.iter(|| conv.forward_into(black_box(&x), &mut y));
             });
         }
-        for (form, layer) in forms(&config) {
+        for (form, layer) in forms(&case) {
             group.bench_function(BenchmarkId::new(form, name), |b| {
                 b.iter(|| layer.forward_into(black_box(&x), &mut y));
             });
@@ -38,9 +47,10 @@ fn forward(c: &mut Criterion) {
 
 fn step(c: &mut Criterion) {
     let mut group = c.benchmark_group("step");
-    for (name, config, input) in layers() {
+    for case in LAYERS {
+        let (name, input) = (case.name, case.input_shape());
         let x = image(input);
-        let [(_, source), _] = forms(&config);
+        let [(_, source), _] = forms(&case);
         let cost = source.cost(input).expect("small");
         group.throughput(Throughput::Elements(cost.plain.training_maccs));
         let dy = image(cost.output_shape);
@@ -54,7 +64,7 @@ fn step(c: &mut Criterion) {
                 plain.backward_into(&x, black_box(&dy), gradients.view_mut())
             });
         });
-        for (form, mut layer) in forms(&config) {
+        for (form, mut layer) in forms(&case) {
             let mut gradients = layer.gradients(Some(x.dim().into())).unwrap();
             group.bench_function(BenchmarkId::new(form, name), |b| {
                 b.iter(|| {

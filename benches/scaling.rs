@@ -12,7 +12,8 @@ use do_conv::{DoConv2d, DoConv2dConfig};
 use ndarray::Array4;
 use rayon::ThreadPoolBuilder;
 
-use cases::{criterion, image};
+use cases::criterion;
+use cases::layers::image;
 
 /// Times a layer of as many output as input channels, on so many threads.
 fn time(

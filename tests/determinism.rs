@@ -3,10 +3,8 @@
 
 mod common;
 
-use common::{Inputs, Numbers, Problem};
-use do_conv::{
-    Composition, Conv2d, Conv2dConfig, DoConv2d, DoConv2dGradients, PaddingMode, Pairing,
-};
+use common::{Inputs, Numbers, Problem, fill, fill_conv};
+use do_conv::{Composition, Conv2d, Conv2dConfig, DoConv2d, DoConv2dGradients, PaddingMode};
 use ndarray::{Array4, Axis, s};
 use rayon::prelude::*;
 
@@ -15,16 +13,9 @@ fn dense() -> Problem {
         batch: 3,
         in_channels: 40,
         out_channels: 27,
-        groups: 1,
         image: [15, 13],
-        kernel_size: [3, 3],
-        stride: [1, 1],
-        dilation: [1, 1],
         padding: [[1, 1], [1, 1]],
-        mode: PaddingMode::Zeros,
-        d_mul: 9,
-        bias: true,
-        pairing: Pairing::InputChannel,
+        ..Problem::DENSE
     }
 }
 
@@ -121,13 +112,6 @@ fn a_folded_layer_gives_the_bits_of_kernel_composition() {
     }
 }
 
-fn fill(gradients: &mut DoConv2dGradients<f32>, value: f32) {
-    gradients.w.fill(value);
-    gradients.x.iter_mut().for_each(|array| array.fill(value));
-    gradients.d_offset.iter_mut().for_each(|array| array.fill(value));
-    gradients.bias.iter_mut().for_each(|array| array.fill(value));
-}
-
 #[test]
 fn buffers_are_overwritten() {
     for (name, problem) in problems() {
@@ -151,9 +135,7 @@ fn buffers_are_overwritten() {
             folded.forward_into(&x, &mut y_into).unwrap();
             let plain = folded.backward(&x, &dy).unwrap();
             let mut plain_into = folded.gradients(Some(x.dim().into())).unwrap();
-            plain_into.weight.fill(f32::NAN);
-            plain_into.x.as_mut().unwrap().fill(f32::NAN);
-            plain_into.bias.as_mut().unwrap().fill(f32::NAN);
+            fill_conv(&mut plain_into, f32::NAN);
             folded.backward_into(&x, &dy, plain_into.view_mut()).unwrap();
             assert_eq!(plain_into, plain, "{name}");
             assert!(y_into.iter().all(|value| value.is_finite()), "{name}");

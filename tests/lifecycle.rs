@@ -26,19 +26,11 @@ impl<T: Scalar + serde::Serialize + serde::de::DeserializeOwned> Number for T {}
 /// 2 images of 4 channels to 4 channels by 3×3 taps.
 fn problem() -> Problem {
     Problem {
-        batch: 2,
-        in_channels: 4,
         out_channels: 4,
-        groups: 1,
         image: [5, 6],
-        kernel_size: [3, 3],
         stride: [1, 2],
-        dilation: [1, 1],
         padding: [[1, 1], [0, 1]],
-        mode: PaddingMode::Zeros,
-        d_mul: 9,
-        bias: true,
-        pairing: Pairing::InputChannel,
+        ..Problem::DENSE
     }
 }
 

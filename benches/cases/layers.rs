@@ -1,41 +1,113 @@
-//! The layers that are timed, and numbers for them.
+//! The convolutions that are timed, here, in the adapters' benchmarks and beside other libraries: layers of
+//! ResNet, ResNeXt, MobileNet and DeepLab.
 
-use do_conv::DoConv2dConfig;
+#![allow(dead_code)] // Several programs have this file, and none uses all of it.
+
+use do_conv::{Conv2dConfig, DoConv2dConfig};
 use ndarray::Array4;
 
-/// Name, layer and input.
-pub type Case = (&'static str, DoConv2dConfig, [usize; 4]);
+/// A convolution of square images by a square kernel, without a bias.
+#[derive(Debug, Clone, Copy)]
+pub struct Layer {
+    pub name: &'static str,
+    pub batch: usize,
+    pub inputs: usize,
+    pub outputs: usize,
+    pub image: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: usize,
+    pub dilation: usize,
+    pub groups: usize,
+}
 
-/// Layers of ResNet, ResNeXt, MobileNet and DeepLab, without a bias.
-#[allow(dead_code)] // Not every benchmark uses it.
-pub fn layers() -> [Case; 11] {
-    let dense = |inputs, outputs| DoConv2dConfig::new(inputs, outputs, [3, 3]).padding(1);
-    let cases = [
-        (
-            "r18.conv1",
-            DoConv2dConfig::new(3, 64, [7, 7]).stride([2, 2]).padding(3),
-            [8, 3, 224, 224],
-        ),
-        ("r18.l1", dense(64, 64), [8, 64, 56, 56]),
-        ("r18.l2", dense(128, 128), [8, 128, 28, 28]),
-        ("r18.l3", dense(256, 256), [8, 256, 14, 14]),
-        ("r18.l4", dense(512, 512), [8, 512, 7, 7]),
-        ("r18.l2s", dense(64, 128).stride([2, 2]), [8, 64, 56, 56]),
-        ("r50.1x1", DoConv2dConfig::new(256, 64, [1, 1]), [8, 256, 56, 56]),
-        ("rx50.g32", dense(128, 128).groups(32), [8, 128, 56, 56]),
-        ("mbv1.dw", dense(256, 256).groups(256), [8, 256, 28, 28]),
-        (
-            "mbv3.dw5",
-            DoConv2dConfig::new(120, 120, [5, 5]).padding(2).groups(120),
-            [8, 120, 28, 28],
-        ),
-        ("dl.aspp6", dense(256, 256).padding(6).dilation([6, 6]), [2, 256, 33, 33]),
-    ];
-    cases.map(|(name, config, input)| (name, config.bias(false), input))
+/// The 3×3 convolution of the first stage of ResNet-18; what the other layers differ from.
+pub const BASE: Layer = Layer {
+    name: "r18.l1",
+    batch: 8,
+    inputs: 64,
+    outputs: 64,
+    image: 56,
+    kernel: 3,
+    stride: 1,
+    padding: 1,
+    dilation: 1,
+    groups: 1,
+};
+
+pub const LAYERS: [Layer; 11] = [
+    Layer { name: "r18.conv1", inputs: 3, image: 224, kernel: 7, stride: 2, padding: 3, ..BASE },
+    BASE,
+    Layer { name: "r18.l2", inputs: 128, outputs: 128, image: 28, ..BASE },
+    Layer { name: "r18.l3", inputs: 256, outputs: 256, image: 14, ..BASE },
+    Layer { name: "r18.l4", inputs: 512, outputs: 512, image: 7, ..BASE },
+    Layer { name: "r18.l2s", outputs: 128, stride: 2, ..BASE },
+    Layer { name: "r50.1x1", inputs: 256, kernel: 1, padding: 0, ..BASE },
+    Layer { name: "rx50.g32", inputs: 128, outputs: 128, groups: 32, ..BASE },
+    Layer { name: "mbv1.dw", inputs: 256, outputs: 256, image: 28, groups: 256, ..BASE },
+    Layer {
+        name: "mbv3.dw5",
+        inputs: 120,
+        outputs: 120,
+        image: 28,
+        kernel: 5,
+        padding: 2,
+        groups: 120,
+        ..BASE
+    },
+    Layer {
+        name: "dl.aspp6",
+        batch: 2,
+        inputs: 256,
+        outputs: 256,
+        image: 33,
+        padding: 6,
+        dilation: 6,
+        ..BASE
+    },
+];
+
+impl Layer {
+    pub fn input_shape(&self) -> [usize; 4] {
+        [self.batch, self.inputs, self.image, self.image]
+    }
+
+    pub fn weight_shape(&self) -> [usize; 4] {
+        [self.outputs, self.inputs / self.groups, self.kernel, self.kernel]
+    }
+
+    pub fn output_shape(&self) -> [usize; 4] {
+        let reach = self.dilation * (self.kernel - 1);
+        let size = (self.image + 2 * self.padding - reach - 1) / self.stride + 1;
+        [self.batch, self.outputs, size, size]
+    }
+
+    /// `M·N`, the number of elements of one plane of the kernel.
+    pub fn taps(&self) -> usize {
+        self.kernel * self.kernel
+    }
+
+    /// Multiply-accumulates of one forward pass, those with padding included.
+    pub fn maccs(&self) -> f64 {
+        let per_output = self.inputs / self.groups * self.taps();
+        (self.output_shape().iter().product::<usize>() * per_output) as f64
+    }
+
+    pub fn plain_config(&self) -> Conv2dConfig {
+        Conv2dConfig::new(self.inputs, self.outputs, [self.kernel; 2])
+            .stride([self.stride; 2])
+            .padding(self.padding)
+            .dilation([self.dilation; 2])
+            .groups(self.groups)
+            .bias(false)
+    }
+
+    pub fn do_config(&self) -> DoConv2dConfig {
+        self.plain_config().into()
+    }
 }
 
 /// Numbers without subnormals or repetition, the same every time.
-#[allow(dead_code)]
 pub fn image(shape: [usize; 4]) -> Array4<f32> {
     let mut index = 0u32;
     Array4::from_shape_simple_fn(shape, || {

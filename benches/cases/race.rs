@@ -1,7 +1,10 @@
-//! Timing contenders in turn, for ratios of two libraries: machines are noisy, and a contender that runs
-//! alone meets other noise.
+//! Timing contenders in turn, for ratios of two libraries.
+
+mod turns;
 
 use std::time::{Duration, Instant};
+
+use turns::{in_turn, median};
 
 /// What the command line asks for.
 pub struct Plan {
@@ -38,30 +41,20 @@ impl Plan {
         &self,
         mut contenders: [Box<dyn FnMut() -> Result<(), E> + '_>; N],
     ) -> Result<[f64; N], E> {
-        let mut times: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
-        for _ in 0..self.rounds {
-            for (call, times) in contenders.iter_mut().zip(&mut times) {
-                // Not timed: those before have filled the caches, and their threads fall asleep.
+        let medians = in_turn(self.rounds, &mut contenders, |call| {
+            // Not timed: those before have filled the caches, and their threads fall asleep.
+            call()?;
+            let turn = Instant::now();
+            let mut times = Vec::new();
+            while times.is_empty() || turn.elapsed() < self.turn {
+                let start = Instant::now();
                 call()?;
-                let turn = Instant::now();
-                let mut of_turn = Vec::new();
-                while of_turn.is_empty() || turn.elapsed() < self.turn {
-                    let start = Instant::now();
-                    call()?;
-                    of_turn.push(start.elapsed().as_secs_f64() * 1e3);
-                }
-                times.push(median(of_turn));
+                times.push(start.elapsed().as_secs_f64() * 1e3);
             }
-        }
-        Ok(times.map(median))
+            Ok(median(times))
+        });
+        medians.map(|medians| std::array::from_fn(|contender| medians[contender]))
     }
-}
-
-/// The median of at least one number.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
 /// A row of a Markdown table for each layer, and one of geometric means.

@@ -3,6 +3,7 @@
 mod comparison;
 mod contenders;
 mod data;
+#[path = "../../benches/cases/layers.rs"]
 mod layers;
 mod machine;
 mod peak;
@@ -125,4 +126,21 @@ fn select(asked: &[String], default: &[&str]) -> Result<Vec<Layer>> {
         None => bail!("no layer {name}; there are {}", LAYERS.map(|layer| layer.name).join(", ")),
     };
     names.iter().map(find).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_those_of_the_configurations() -> do_conv::Result<()> {
+        for layer in LAYERS {
+            let conv = layer.plain_config().init::<f32>(0)?;
+            assert_eq!(conv.weight().shape(), layer.weight_shape());
+            assert_eq!(conv.output_shape(layer.input_shape())?, layer.output_shape());
+            let conv = layer.do_config().init::<f32>(0)?;
+            assert_eq!(conv.output_shape(layer.input_shape())?, layer.output_shape());
+        }
+        Ok(())
+    }
 }

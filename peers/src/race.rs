@@ -1,5 +1,8 @@
 //! Timing contenders in turn.
 
+#[path = "../../benches/cases/turns.rs"]
+mod turns;
+
 use std::hint::black_box;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -7,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::data::{Checksum, Element};
+use turns::{in_turn, median};
 
 /// How contenders are timed.
 #[derive(Debug, Clone, Copy)]
@@ -90,29 +94,19 @@ impl Contender for Local {
 /// The median over rounds of each contender's turns; in a round, each has one turn.
 pub fn race(contenders: &mut [Box<dyn Contender>], plan: &Plan) -> Result<Vec<f64>> {
     const MOST_CALLS: f64 = 1000.0;
-    let mut calls = Vec::new();
-    for contender in contenders.iter_mut() {
+    let mut entrants = Vec::new();
+    for contender in contenders {
         let once = contender.turn(1)?;
-        calls.push((plan.turn.as_secs_f64() / once).clamp(1.0, MOST_CALLS) as usize);
+        let calls = (plan.turn.as_secs_f64() / once).clamp(1.0, MOST_CALLS) as usize;
+        entrants.push((contender, calls));
     }
-    let mut times = vec![Vec::new(); contenders.len()];
-    for _ in 0..plan.rounds {
-        for ((contender, &calls), times) in contenders.iter_mut().zip(&calls).zip(&mut times) {
-            sleep(plan.pause);
-            times.push(contender.turn(calls)?);
-        }
-    }
-    Ok(times.into_iter().map(median).collect())
+    in_turn(plan.rounds, &mut entrants, |(contender, calls)| {
+        sleep(plan.pause);
+        contender.turn(*calls)
+    })
 }
 
 /// The time in seconds of a lone contender.
 pub fn time(contender: Box<dyn Contender>, plan: &Plan) -> Result<f64> {
     race(&mut [contender], plan)?.pop().context("no time was measured")
-}
-
-/// The median of at least one number.
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }

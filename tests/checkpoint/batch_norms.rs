@@ -5,8 +5,8 @@ use do_conv::checkpoint::{Checkpoint, Dtype, FoldOptions, Tensor};
 use ndarray::ArrayView1;
 
 use super::fold::{fold, net};
-use super::{refused, rounded, tensor};
-use crate::common::oracle::kernel;
+use super::{rounded, tensor};
+use crate::common::{oracle::kernel, refused};
 
 #[test]
 fn batch_norms_are_folded_in_with_one_rounding() {

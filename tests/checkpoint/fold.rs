@@ -9,8 +9,8 @@ use do_conv::{Composition, DoConv2d, Error, ErrorKind, Pairing, Result};
 use half::{bf16, f16};
 use ndarray::ArrayD;
 
-use super::{inputs, insert, problem, refused, rounded, tensor};
-use crate::common::{Inputs, Problem, oracle::kernel};
+use super::{inputs, insert, problem, rounded, tensor};
+use crate::common::{Inputs, Problem, oracle::kernel, refused};
 
 /// Folds into a file of its own and opens that; without a file the outcome is the same.
 pub fn fold(checkpoint: &Checkpoint, options: &FoldOptions) -> Result<(Checkpoint, FoldReport)> {

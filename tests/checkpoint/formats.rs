@@ -10,7 +10,8 @@ use safetensors::SafeTensors;
 use zip::CompressionMethod;
 
 use super::hostile::{archive, npy, open};
-use super::{data, refused, tensor};
+use super::{data, tensor};
+use crate::common::refused;
 
 /// Element types, shapes and bytes by name.
 type State = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;

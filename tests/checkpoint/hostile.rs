@@ -9,7 +9,8 @@ use do_conv::{Error, ErrorKind};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::{data, refused};
+use super::data;
+use crate::common::refused;
 
 pub fn open(bytes: &[u8]) -> do_conv::Result<Checkpoint> {
     let mut file = tempfile::NamedTempFile::new().unwrap();

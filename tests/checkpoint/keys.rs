@@ -6,7 +6,8 @@ use do_conv::checkpoint::{
 use do_conv::{DoConv2d, ErrorKind, Pairing};
 use ndarray::Array4;
 
-use super::{data, inputs, insert, problem, refused, tensor};
+use super::{data, inputs, insert, problem, tensor};
+use crate::common::refused;
 
 fn layers(checkpoint: &Checkpoint) -> do_conv::Result<Vec<LayerInfo>> {
     checkpoint.layers(&LayerOptions::default())

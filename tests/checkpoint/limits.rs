@@ -9,7 +9,8 @@ use zip::CompressionMethod::{self, Deflated, Stored};
 
 use super::hostile::{archive, npy, open, safetensors};
 use super::pickle::{Pickled, pickle};
-use super::{data, refused, tensor};
+use super::{data, tensor};
+use crate::common::refused;
 
 /// Opens a file whose tensors may take so many bytes.
 fn open_with(bytes: &[u8], max_bytes: u64) -> do_conv::Result<Checkpoint> {

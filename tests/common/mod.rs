@@ -1,5 +1,5 @@
 //! What the tests share: a [`Problem`] (one layer and one input), the naive oracle that solves it in
-//! `f64` by the definitions, and the crate's own solution to compare with it.
+//! `f64` by the definitions, the crate's own solution to compare with it, and what is asserted of errors.
 
 #![allow(dead_code)]
 
@@ -9,7 +9,12 @@ pub mod reference;
 pub mod strategy;
 pub mod table;
 
-use do_conv::{Composition, DoConv2d, DoConv2dConfig, PaddingMode, Pairing, Scalar};
+use std::fmt::Debug;
+
+use do_conv::{
+    Composition, Conv2dGradients, DoConv2d, DoConv2dConfig, DoConv2dGradients, ErrorKind,
+    PaddingMode, Pairing, Result, Scalar,
+};
 use ndarray::{Array1, Array3, Array4, ArrayD, Dimension, IntoDimension};
 
 /// A layer's sizes and settings, and the size of its input.
@@ -45,6 +50,23 @@ pub struct Inputs {
 pub type Outputs = Vec<(&'static str, ArrayD<f64>)>;
 
 impl Problem {
+    /// A plain 3×3 layer, from which others differ.
+    pub const DENSE: Self = Self {
+        batch: 2,
+        in_channels: 4,
+        out_channels: 6,
+        groups: 1,
+        image: [9, 9],
+        kernel_size: [3, 3],
+        stride: [1, 1],
+        dilation: [1, 1],
+        padding: [[0, 0], [0, 0]],
+        mode: PaddingMode::Zeros,
+        d_mul: 9,
+        bias: true,
+        pairing: Pairing::InputChannel,
+    };
+
     pub fn taps(&self) -> usize {
         self.kernel_size[0] * self.kernel_size[1]
     }
@@ -212,6 +234,30 @@ pub fn assert_within(
         }
     }
     assert_eq!(got.len(), expected.len(), "{what}: number of outputs");
+}
+
+/// Asserts that `result` is an error of that kind and text, `operation: field: expected …, got …`.
+#[track_caller]
+pub fn refused<T: Debug>(result: Result<T>, kind: ErrorKind, text: &str) {
+    let error = result.expect_err(text);
+    assert_eq!((error.kind, error.to_string().as_str()), (kind, text));
+}
+
+/// Fills the gradients of a DO-Conv layer.
+pub fn fill(gradients: &mut DoConv2dGradients<f32>, value: f32) {
+    let DoConv2dGradients { x, w, d_offset, bias, .. } = gradients;
+    w.fill(value);
+    x.iter_mut().for_each(|x| x.fill(value));
+    d_offset.iter_mut().for_each(|d_offset| d_offset.fill(value));
+    bias.iter_mut().for_each(|bias| bias.fill(value));
+}
+
+/// Fills the gradients of a plain layer.
+pub fn fill_conv(gradients: &mut Conv2dGradients<f32>, value: f32) {
+    let Conv2dGradients { x, weight, bias, .. } = gradients;
+    weight.fill(value);
+    x.iter_mut().for_each(|x| x.fill(value));
+    bias.iter_mut().for_each(|bias| bias.fill(value));
 }
 
 /// A stream of numbers from a seed, for inputs that no strategy needs to shrink.

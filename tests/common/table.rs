@@ -1,26 +1,11 @@
 //! Layers of every kind that each framework has, small: this crate and its adapters are compared on
 //! the same ones.
 
-use do_conv::{PaddingMode, Pairing};
+use do_conv::Pairing;
 
 use super::{Inputs, Numbers, Problem};
 
-/// A plain 3×3 layer, from which the others differ.
-const DENSE: Problem = Problem {
-    batch: 2,
-    in_channels: 4,
-    out_channels: 6,
-    groups: 1,
-    image: [9, 9],
-    kernel_size: [3, 3],
-    stride: [1, 1],
-    dilation: [1, 1],
-    padding: [[0, 0], [0, 0]],
-    mode: PaddingMode::Zeros,
-    d_mul: 9,
-    bias: true,
-    pairing: Pairing::InputChannel,
-};
+const DENSE: Problem = Problem::DENSE;
 
 const ONE: [[usize; 2]; 2] = [[1, 1], [1, 1]];
 

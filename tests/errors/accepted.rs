@@ -3,7 +3,7 @@
 
 use do_conv::{
     Composition, Conv2d, Conv2dGradients, DoConv2d, DoConv2dConfig, DoConv2dGradients,
-    DoConv2dGradientsMut, PaddingMode, Pairing,
+    DoConv2dGradientsMut, PaddingMode,
 };
 use ndarray::{Array, Array1, Array3, Array4, ArrayView, ArrayView3, Axis, Dimension, Slice, s};
 
@@ -12,21 +12,7 @@ use crate::common::{Numbers, Outputs, Problem, assert_within, oracle};
 
 /// 2 images of 4 channels of 4×5 pixels to 6 channels by 3×2 taps in 2 groups.
 fn grouped() -> Problem {
-    Problem {
-        batch: 2,
-        in_channels: 4,
-        out_channels: 6,
-        groups: 2,
-        image: [4, 5],
-        kernel_size: [3, 2],
-        stride: [1, 1],
-        dilation: [1, 1],
-        padding: [[0, 0], [0, 0]],
-        mode: PaddingMode::Zeros,
-        d_mul: 7,
-        bias: true,
-        pairing: Pairing::InputChannel,
-    }
+    Problem { groups: 2, image: [4, 5], kernel_size: [3, 2], d_mul: 7, ..Problem::DENSE }
 }
 
 /// The same in one group, in two, depthwise with and without a multiplier, and by a 1×1 kernel.

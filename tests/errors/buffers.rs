@@ -5,7 +5,8 @@ use do_conv::{
 };
 use ndarray::{Array1, Array3, Array4, Array5, ArrayD, ArrayRef, Dimension, IxDyn};
 
-use super::{SENTINEL, fill_conv_gradients, fill_gradients, refused};
+use super::SENTINEL;
+use crate::common::{fill, fill_conv, refused};
 
 const INPUT: [usize; 4] = [2, 3, 5, 6];
 const OUTPUT: [usize; 4] = [2, 4, 3, 4];
@@ -60,7 +61,7 @@ fn dy_refused<D: Dimension>(dy: &ArrayRef<f32, D>, reason: &str) {
     let conv = conv(true);
     refused(conv.backward(&x(), dy), kind, &format!("Conv2d::backward: {reason}"));
     let mut gradients = conv.gradients(Some(INPUT)).unwrap();
-    fill_conv_gradients(&mut gradients);
+    fill_conv(&mut gradients, SENTINEL);
     let before = gradients.clone();
     let result = conv.backward_into(&x(), dy, gradients.view_mut());
     refused(result, kind, &format!("Conv2d::backward_into: {reason}"));
@@ -70,7 +71,7 @@ fn dy_refused<D: Dimension>(dy: &ArrayRef<f32, D>, reason: &str) {
         let x = x();
         refused(layer.backward(&x, dy), kind, &format!("DoConv2d::backward: {reason}"));
         let mut gradients = layer.gradients(Some(INPUT)).unwrap();
-        fill_gradients(&mut gradients);
+        fill(&mut gradients, SENTINEL);
         let before = gradients.clone();
         let result = layer.backward_into(&x, dy, gradients.view_mut());
         refused(result, kind, &format!("DoConv2d::backward_into: {reason}"));
@@ -95,7 +96,7 @@ fn conv_gradients_refused(bias: bool, spoil: impl Fn(&mut Conv2dGradients<f32>),
     let conv = conv(bias);
     let mut gradients = conv.gradients(Some(INPUT)).unwrap();
     spoil(&mut gradients);
-    fill_conv_gradients(&mut gradients);
+    fill_conv(&mut gradients, SENTINEL);
     let before = gradients.clone();
     let dy = Array4::ones(OUTPUT);
     let result = conv.backward_into(&x(), &dy, gradients.view_mut());
@@ -131,7 +132,7 @@ fn gradients_refused(
         let y = layer.forward(&x).unwrap();
         let mut gradients = layer.gradients(Some(INPUT)).unwrap();
         spoil(&mut gradients);
-        fill_gradients(&mut gradients);
+        fill(&mut gradients, SENTINEL);
         let before = gradients.clone();
         let result = layer.backward_into(&x, &y, gradients.view_mut());
         let text = format!("DoConv2d::backward_into: gradients.{reason}");

@@ -6,7 +6,8 @@ use do_conv::{
 };
 use ndarray::{Array3, Array4};
 
-use super::{MAX, MOST, refused};
+use super::{MAX, MOST};
+use crate::common::refused;
 
 /// Asserts that every function that makes a layer refuses it, plain or over-parameterized.
 #[track_caller]

@@ -3,7 +3,8 @@
 use do_conv::{BatchNorm, Conv2d, Conv2dConfig, DoConv2d, DoConv2dConfig, ErrorKind, PaddingMode};
 use ndarray::Array4;
 
-use super::{MAX, MOST, refused};
+use super::{MAX, MOST};
+use crate::common::refused;
 
 fn norm<'a>(running_mean: &'a [f32], running_var: &'a [f32]) -> BatchNorm<'a, f32> {
     BatchNorm { weight: None, bias: None, running_mean, running_var, eps: 1e-5 }

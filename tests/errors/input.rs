@@ -3,7 +3,8 @@
 use do_conv::{Conv2d, Conv2dConfig, DoConv2d, DoConv2dConfig, ErrorKind, Padding, PaddingMode};
 use ndarray::{Array3, Array4, Array5, ArrayD, ArrayRef, Dimension, IxDyn, arr0};
 
-use super::{MAX, MOST, SENTINEL, fill_conv_gradients, fill_gradients, refused};
+use super::{MAX, MOST, SENTINEL};
+use crate::common::{fill, fill_conv, refused};
 
 /// Asserts that every function that takes an image refuses this one and writes nothing.
 #[track_caller]
@@ -23,7 +24,7 @@ fn image_refused<D: Dimension>(
     assert_eq!(y, blank);
     refused(conv.backward(x, &blank), kind, &text("Conv2d::backward"));
     let mut gradients = conv.gradients(Some([1, 1, 1, 1])).unwrap();
-    fill_conv_gradients(&mut gradients);
+    fill_conv(&mut gradients, SENTINEL);
     let before = gradients.clone();
     let result = conv.backward_into(x, &blank, gradients.view_mut());
     refused(result, kind, &text("Conv2d::backward_into"));
@@ -36,7 +37,7 @@ fn image_refused<D: Dimension>(
     assert_eq!(y, blank);
     refused(layer.backward(x, &blank), kind, &text("DoConv2d::backward"));
     let mut gradients = layer.gradients(Some([1, 1, 1, 1])).unwrap();
-    fill_gradients(&mut gradients);
+    fill(&mut gradients, SENTINEL);
     let before = gradients.clone();
     let result = layer.backward_into(x, &blank, gradients.view_mut());
     refused(result, kind, &text("DoConv2d::backward_into"));

@@ -11,9 +11,7 @@ mod folds;
 mod input;
 mod parameters;
 
-use std::fmt::Debug;
-
-use do_conv::{Conv2dConfig, Conv2dGradients, DoConv2dGradients, Error, ErrorKind, Result};
+use do_conv::{Conv2dConfig, Error, ErrorKind};
 
 const MAX: usize = usize::MAX;
 
@@ -22,30 +20,6 @@ const MOST: usize = isize::MAX as usize / 8;
 
 /// What buffers hold that nobody may write.
 const SENTINEL: f32 = 12345.0;
-
-/// Asserts that `result` is an error of that kind and text, `operation: field: expected …, got …`.
-#[track_caller]
-fn refused<T: Debug>(result: Result<T>, kind: ErrorKind, text: &str) {
-    let error = result.expect_err(text);
-    assert_eq!((error.kind, error.to_string().as_str()), (kind, text));
-}
-
-/// Fills gradients with [`SENTINEL`].
-fn fill_gradients(gradients: &mut DoConv2dGradients<f32>) {
-    let DoConv2dGradients { x, w, d_offset, bias, .. } = gradients;
-    w.fill(SENTINEL);
-    x.iter_mut().for_each(|x| x.fill(SENTINEL));
-    d_offset.iter_mut().for_each(|d| d.fill(SENTINEL));
-    bias.iter_mut().for_each(|bias| bias.fill(SENTINEL));
-}
-
-/// Fills gradients with [`SENTINEL`].
-fn fill_conv_gradients(gradients: &mut Conv2dGradients<f32>) {
-    let Conv2dGradients { x, weight, bias, .. } = gradients;
-    weight.fill(SENTINEL);
-    x.iter_mut().for_each(|x| x.fill(SENTINEL));
-    bias.iter_mut().for_each(|bias| bias.fill(SENTINEL));
-}
 
 #[test]
 fn an_error_names_operation_field_expected_and_got() {

@@ -5,7 +5,7 @@ use do_conv::{
 };
 use ndarray::{Array1, Array3, Array4};
 
-use super::refused;
+use crate::common::refused;
 
 #[test]
 fn parameters_of_a_plain_layer() {

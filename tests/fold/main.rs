@@ -14,7 +14,6 @@ use ndarray::Array4;
 /// 2 images of 6 channels to 12 channels, stride 2 by 1, in `groups` groups.
 fn problem(groups: usize, pairing: Pairing) -> Problem {
     Problem {
-        batch: 2,
         in_channels: 6,
         out_channels: 12,
         groups,
@@ -23,10 +22,9 @@ fn problem(groups: usize, pairing: Pairing) -> Problem {
         stride: [2, 1],
         dilation: [1, 2],
         padding: [[1, 0], [2, 1]],
-        mode: PaddingMode::Zeros,
         d_mul: 8,
-        bias: true,
         pairing,
+        ..Problem::DENSE
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a row of the tables says.
 
-use do_conv::{Composition, DoConv2dConfig, Padding, PaddingMode, Pairing};
+use do_conv::{Composition, DoConv2dConfig, Padding, PaddingMode};
 
 use crate::common::Problem;
 
@@ -24,13 +24,8 @@ pub fn row(test: impl Into<String>, x: [usize; 4], kernel: [usize; 4]) -> Row {
         groups: in_channels / group_inputs,
         image: [height, width],
         kernel_size: [rows, cols],
-        stride: [1, 1],
-        dilation: [1, 1],
-        padding: [[0, 0], [0, 0]],
-        mode: PaddingMode::Zeros,
         d_mul: rows * cols,
-        bias: true,
-        pairing: Pairing::InputChannel,
+        ..Problem::DENSE
     };
     Row { source: test.into(), problem, same: false }
 }

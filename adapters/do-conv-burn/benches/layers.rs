@@ -22,15 +22,15 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Gradients, Shape, Tensor, TensorData};
 use do_conv_burn::DoConv2d;
-use layers::{Case, image};
+use layers::{LAYERS, Layer, image};
 use ndarray::Array4;
 use race::{Plan, table};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let plan = Plan::from_arguments()?;
     let mut steps = Vec::new();
-    for case in layers::layers() {
-        steps.push((case.0.to_owned(), time(&plan, &case)?));
+    for case in LAYERS {
+        steps.push((case.name.to_owned(), time(&plan, &case)?));
     }
     let header = ["training step", "burn plain, ms", "DO-Conv, ms", "DO-Conv / plain"];
     println!("{}", table(&header, &steps));
@@ -38,31 +38,27 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Times of a training step and their ratio.
-fn time(plan: &Plan, (name, config, input): &Case) -> Result<Vec<f64>, Box<dyn Error>> {
-    let folded = config.clone().init::<f32>(1)?.fold();
-    let [top, left] = match &config.conv.padding {
-        do_conv::Padding::Explicit([[top, _], [left, _]]) => [*top, *left],
-        _ => [0, 0],
-    };
-    let core = &config.conv;
-    let plain = Conv2dConfig::new([core.in_channels, core.out_channels], core.kernel_size)
-        .with_stride(core.stride)
-        .with_dilation(core.dilation)
-        .with_groups(core.groups)
-        .with_padding(PaddingConfig2d::Explicit(top, left, top, left))
+fn time(plan: &Plan, case: &Layer) -> Result<Vec<f64>, Box<dyn Error>> {
+    let folded = case.do_config().init::<f32>(1)?.fold();
+    let padding = case.padding;
+    let plain = Conv2dConfig::new([case.inputs, case.outputs], [case.kernel; 2])
+        .with_stride([case.stride; 2])
+        .with_dilation([case.dilation; 2])
+        .with_groups(case.groups)
+        .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
         .with_bias(false)
         .init(&Device::flex().autodiff());
     let weight = Param::from_tensor(tensor(&folded.weight().to_owned()));
     let plain = Conv2d { weight, ..plain };
     let layer = DoConv2d::from_conv2d(&plain, None)?;
-    let x = tensor(&image(*input)).require_grad();
-    let dy = tensor(&image(folded.output_shape(*input)?));
+    let x = tensor(&image(case.input_shape())).require_grad();
+    let dy = tensor(&image(case.output_shape()));
 
     let (y, gradients) = step(|x| plain.forward(x), &x, &dy);
     let (our_y, our_gradients) = step(|x| layer.forward(x), &x, &dy);
-    expect_same(name, y, our_y)?;
+    expect_same(case.name, y, our_y)?;
     let dx = |gradients| x.grad(gradients).ok_or("no gradient of the input");
-    expect_same(name, dx(&gradients)?, dx(&our_gradients)?)?;
+    expect_same(case.name, dx(&gradients)?, dx(&our_gradients)?)?;
     let Ok([burn, ours]) = plan.race::<Infallible, 2>([
         Box::new(|| {
             step(|x| plain.forward(x), &x, &dy);

@@ -17,16 +17,16 @@ use std::error::Error;
 
 use candle_core::{Device, Module, Result, Tensor, Var};
 use do_conv_candle::DoConv2d;
-use layers::{Case, image};
+use layers::{LAYERS, Layer, image};
 use race::{Plan, table};
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
     let plan = Plan::from_arguments()?;
     let (mut steps, mut forwards) = (Vec::new(), Vec::new());
-    for case in layers::layers() {
+    for case in LAYERS {
         let (step, forward) = Device::Cpu.with_context(|| time(&plan, &case))?;
-        steps.push((case.0.to_owned(), step));
-        forwards.push((case.0.to_owned(), forward));
+        steps.push((case.name.to_owned(), step));
+        forwards.push((case.name.to_owned(), forward));
     }
     let header = ["training step", "candle plain, ms", "DO-Conv, ms", "candle / DO-Conv"];
     println!("{}\n", table(&header, &steps));
@@ -36,34 +36,30 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
 }
 
 /// Times and their ratio, of a training step and of a forward pass.
-fn time(plan: &Plan, (name, config, input): &Case) -> Result<(Vec<f64>, Vec<f64>)> {
-    let core = config.clone().init::<f32>(1).expect("a valid layer");
-    let folded = core.fold();
+fn time(plan: &Plan, case: &Layer) -> Result<(Vec<f64>, Vec<f64>)> {
+    let folded = case.do_config().init::<f32>(1).expect("a valid layer").fold();
     let plain = candle_nn::Conv2d::new(
         Var::from_tensor(&tensor(&folded.weight().to_owned())?)?.into_inner(),
         None,
         candle_nn::Conv2dConfig {
-            padding: match &config.conv.padding {
-                do_conv::Padding::Explicit([[top, _], _]) => *top,
-                _ => 0,
-            },
-            stride: config.conv.stride[0],
-            dilation: config.conv.dilation[0],
-            groups: config.conv.groups,
+            padding: case.padding,
+            stride: case.stride,
+            dilation: case.dilation,
+            groups: case.groups,
             cudnn_fwd_algo: None,
         },
     );
     let layer = DoConv2d::from_conv2d(&plain, None)?;
-    let x = Var::from_tensor(&tensor(&image(*input))?)?;
-    let dy = tensor(&image(folded.output_shape(*input).expect("an input that fits")))?;
+    let x = Var::from_tensor(&tensor(&image(case.input_shape()))?)?;
+    let dy = tensor(&image(case.output_shape()))?;
 
     let (y, dx, _) = step(&plain, &x, &dy, &[plain.weight()])?;
     let variables: Vec<Tensor> =
         layer.variables()?.into_iter().map(|(_, variable)| variable.into_inner()).collect();
     let variables: Vec<&Tensor> = variables.iter().collect();
     let (our_y, our_dx, _) = step(&layer, &x, &dy, &variables)?;
-    expect_same(name, &y, &our_y)?;
-    expect_same(name, &dx, &our_dx)?;
+    expect_same(case.name, &y, &our_y)?;
+    expect_same(case.name, &dx, &our_dx)?;
     let [candle, ours] = plan.race([
         Box::new(|| step(&plain, &x, &dy, &[plain.weight()]).map(drop)),
         Box::new(|| step(&layer, &x, &dy, &variables).map(drop)),

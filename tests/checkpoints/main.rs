@@ -1,10 +1,10 @@
 //! Checkpoints that the published PyTorch code wrote: every layer, and whole nets through their
 //! folded layers.
 
+#[path = "../common/mod.rs"]
 mod common;
 
 #[cfg(feature = "checkpoint")]
-#[path = "checkpoints/folded.rs"]
 mod folded;
 
 use common::reference::{Checkpoint, Layer, Net};

@@ -1,37 +1,24 @@
 //! Checkpoints: formats, the layers found in them, the fold, files that are hostile, and limits.
 
+#[path = "../common/mod.rs"]
 mod common;
 
-#[path = "checkpoint/batch_norms.rs"]
 mod batch_norms;
-#[path = "checkpoint/fold.rs"]
 mod fold;
-#[path = "checkpoint/formats.rs"]
 mod formats;
-#[path = "checkpoint/hostile.rs"]
 mod hostile;
-#[path = "checkpoint/keys.rs"]
 mod keys;
-#[path = "checkpoint/limits.rs"]
 mod limits;
-#[path = "checkpoint/pickle.rs"]
 mod pickle;
 
 use common::{Inputs, Numbers, Problem};
+use do_conv::Pairing;
 use do_conv::checkpoint::{Checkpoint, Dtype, Framework, Tensor};
-use do_conv::{ErrorKind, PaddingMode, Pairing, Result};
 use ndarray::{ArrayD, ArrayViewD};
 
 /// The path of a file in `tests/data`.
 fn data(name: &str) -> String {
     format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Asserts that `result` is an error of that kind and text, `operation: field: expected …, got …`.
-#[track_caller]
-fn refused<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, text: &str) {
-    let error = result.expect_err(text);
-    assert_eq!((error.kind, error.to_string().as_str()), (kind, text));
 }
 
 /// A tensor of `f32` elements.
@@ -67,13 +54,9 @@ fn problem(
         groups,
         image: kernel_size,
         kernel_size,
-        stride: [1, 1],
-        dilation: [1, 1],
-        padding: [[0; 2]; 2],
-        mode: PaddingMode::Zeros,
         d_mul,
-        bias: true,
         pairing,
+        ..Problem::DENSE
     }
 }
 

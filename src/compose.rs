@@ -273,6 +273,14 @@ struct Products<'a, T> {
     weight: &'a mut [T],
 }
 
+/// Which slices are multiplied: `W[output, input]` and `D[channel]`.
+#[derive(Clone, Copy)]
+struct Place {
+    output: usize,
+    input: usize,
+    channel: usize,
+}
+
 impl<T: Element> WithSimd<T> for Products<'_, T> {
     type Output = ();
 
@@ -290,11 +298,11 @@ impl<T: Element> WithSimd<T> for Products<'_, T> {
                 let channel = first + input * step;
                 let mut at = output;
                 while at + 4 <= output + together {
-                    self.sums::<S, 4>(simd, at, input, channel);
+                    self.sums::<S, 4>(simd, Place { output: at, input, channel });
                     at += 4;
                 }
                 while at < output + together {
-                    self.sums::<S, 1>(simd, at, input, channel);
+                    self.sums::<S, 1>(simd, Place { output: at, input, channel });
                     at += 1;
                 }
             }
@@ -306,20 +314,14 @@ impl<T: Element> WithSimd<T> for Products<'_, T> {
 impl<T: Element> Products<'_, T> {
     /// Sums for `Q` output channels from `output` on.
     #[inline(always)]
-    fn sums<S: Simd<T>, const Q: usize>(
-        &mut self,
-        simd: S,
-        output: usize,
-        input: usize,
-        channel: usize,
-    ) {
+    fn sums<S: Simd<T>, const Q: usize>(&mut self, simd: S, at: Place) {
         let mut start = 0;
         while start < self.composer.taps {
             if self.composer.taps - start > S::LANES {
-                self.block::<S, Q, 2>(simd, [output, input, channel], start);
+                self.block::<S, Q, 2>(simd, at, start);
                 start += 2 * S::LANES;
             } else {
-                self.block::<S, Q, 1>(simd, [output, input, channel], start);
+                self.block::<S, Q, 1>(simd, at, start);
                 start += S::LANES;
             }
         }
@@ -330,9 +332,10 @@ impl<T: Element> Products<'_, T> {
     fn block<S: Simd<T>, const Q: usize, const V: usize>(
         &mut self,
         simd: S,
-        [output, input, channel]: [usize; 3],
+        at: Place,
         start: usize,
     ) {
+        let Place { output, input, channel } = at;
         let Composer { group_inputs: inputs, taps, d_mul, .. } = *self.composer;
         let rows = &self.transposed[channel * d_mul * taps + start..];
         let mut by_output: [&[T]; Q] = [&[]; Q];

@@ -166,8 +166,7 @@ pub(crate) fn differentiate<T: Scalar>(
 #[derive(Debug, Clone)]
 pub struct Compose<T> {
     composer: Composer,
-    /// Of `d_offset`, `w` and `weight`.
-    shapes: ([usize; 3], [usize; 3], [usize; 4]),
+    weight_shape: [usize; 4],
     memory: Memory<T>,
 }
 
@@ -192,18 +191,14 @@ impl<T: Scalar> Compose<T> {
         }
         Ok(Self {
             composer: Composer::new(&spec, d_mul, config.pairing),
-            shapes: (
-                [spec.in_channels, spec.taps(), d_mul],
-                [spec.out_channels, spec.group_inputs(), d_mul],
-                spec.weight_shape(),
-            ),
+            weight_shape: spec.weight_shape(),
             memory: Memory::default(),
         })
     }
 
     /// `[O, I/g, M, N]`, the shape of the kernel.
     pub fn weight_shape(&self) -> [usize; 4] {
-        self.shapes.2
+        self.weight_shape
     }
 
     /// Writes the kernel `weight`, `[O, I/g, M, N]`, for `d_offset`, `[I, M·N, S]`, and `w`,
@@ -220,7 +215,7 @@ impl<T: Scalar> Compose<T> {
     ) -> Result<()> {
         const OPERATION: Operation = Operation("Compose::forward_into");
         self.expect_factors(OPERATION, &d_offset, &w)?;
-        OPERATION.expect_shape("weight", &self.shapes.2, weight.shape())?;
+        OPERATION.expect_shape("weight", &self.weight_shape, weight.shape())?;
         let d_offset = &OPERATION.ordered("d_offset", d_offset)?;
         let w = &OPERATION.ordered("w", w)?;
         let factors = Factors { composer: &self.composer, d_offset, w };
@@ -241,9 +236,9 @@ impl<T: Scalar> Compose<T> {
     ) -> Result<()> {
         const OPERATION: Operation = Operation("Compose::backward_into");
         self.expect_factors(OPERATION, &d_offset, &w)?;
-        OPERATION.expect_shape("dweight", &self.shapes.2, dweight.shape())?;
-        OPERATION.expect_shape("dd_offset", &self.shapes.0, dd_offset.shape())?;
-        OPERATION.expect_shape("dw", &self.shapes.1, dw.shape())?;
+        OPERATION.expect_shape("dweight", &self.weight_shape, dweight.shape())?;
+        self.expect_d(OPERATION, "dd_offset", dd_offset.shape())?;
+        OPERATION.expect_shape("dw", &self.composer.w_shape(), dw.shape())?;
         let d_offset = &OPERATION.ordered("d_offset", d_offset)?;
         let w = &OPERATION.ordered("w", w)?;
         let dweight = &OPERATION.ordered("dweight", dweight)?;
@@ -262,7 +257,12 @@ impl<T: Scalar> Compose<T> {
         d_offset: &ArrayView3<'_, T>,
         w: &ArrayView3<'_, T>,
     ) -> Result<()> {
-        operation.expect_shape("d_offset", &self.shapes.0, d_offset.shape())?;
-        operation.expect_shape("w", &self.shapes.1, w.shape())
+        self.expect_d(operation, "d_offset", d_offset.shape())?;
+        operation.expect_shape("w", &self.composer.w_shape(), w.shape())
+    }
+
+    fn expect_d(&self, operation: Operation, field: &'static str, got: &[usize]) -> Result<()> {
+        let shape = self.composer.d_shape();
+        operation.expect_optional_shape(field, shape.as_ref().map(|shape| &shape[..]), Some(got))
     }
 }

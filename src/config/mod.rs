@@ -7,7 +7,9 @@ pub mod padding;
 #[cfg(feature = "serde")]
 pub mod serialize;
 
-use crate::error::{ErrorKind, Operation, Result};
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind, Operation, Result};
 use geometry::Spec;
 use init::{DInit, Init};
 use padding::{Padding, PaddingMode};
@@ -233,23 +235,51 @@ impl Pairing {
 
     /// Whether it pairs each `W[o, i]` with the input channel it reads.
     pub(crate) fn is_by_input_channel(self, spec: &Spec) -> bool {
-        self.is_by_channel_of([spec.groups, spec.group_inputs(), spec.group_outputs()])
+        let [inputs, outputs] = [spec.group_inputs(), spec.group_outputs()];
+        self.is_by_channel_of(Groups { count: spec.groups, inputs, outputs })
     }
 
-    /// The same for `g` groups of `n` input and `r` output channels.
-    pub(crate) fn is_by_channel_of(self, [groups, inputs, outputs]: [usize; 3]) -> bool {
+    /// The same for such groups.
+    pub(crate) fn is_by_channel_of(self, groups: Groups) -> bool {
         match self {
             Self::InputChannel => true,
-            Self::PyTorch => groups == 1 || outputs == 1,
-            Self::TensorFlow => groups == 1 || inputs == 1,
+            Self::PyTorch => groups.count == 1 || groups.outputs == 1,
+            Self::TensorFlow => groups.count == 1 || groups.inputs == 1,
         }
     }
 
-    /// Whether any two pairings differ for `g` groups of `n` input and `r` output channels.
+    /// Whether any two pairings differ for such groups.
     #[cfg(feature = "checkpoint")]
-    pub(crate) fn matters_to(extents: [usize; 3]) -> bool {
-        !Self::ALL.iter().all(|pairing| pairing.is_by_channel_of(extents))
+    pub(crate) fn matters_to(groups: Groups) -> bool {
+        !Self::ALL.iter().all(|pairing| pairing.is_by_channel_of(groups))
     }
+}
+
+impl FromStr for Pairing {
+    type Err = Error;
+
+    /// The pairing of that [name](Self::name).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] for any other text.
+    fn from_str(name: &str) -> Result<Self> {
+        let pairing = Self::ALL.into_iter().find(|pairing| pairing.name() == name);
+        pairing.ok_or_else(|| {
+            let expected = Self::ALL.map(Self::name).join(", ");
+            Operation("Pairing::from_str").error(ErrorKind::Value, "name", expected, name)
+        })
+    }
+}
+
+/// How channels are grouped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Groups {
+    /// `g`.
+    pub count: usize,
+    /// `n`, input channels of a group.
+    pub inputs: usize,
+    /// `r`, output channels of a group.
+    pub outputs: usize,
 }
 
 impl DoConv2dConfig {

@@ -51,6 +51,13 @@ impl<'a, T: Element> Job<'a, T> {
     }
 }
 
+/// An output pixel.
+struct Pixel {
+    image: usize,
+    row: usize,
+    col: usize,
+}
+
 /// A thread's share of the work.
 struct Worker<'a, T> {
     job: &'a Job<'a, T>,
@@ -102,7 +109,8 @@ impl<T: Element> Job<'_, T> {
                 if inner_rows.contains(&row) && inner_cols.contains(&col) {
                     continue;
                 }
-                let sums = self.sum(simd, [image, group], panel_weights, [row, col], bias);
+                let pixel = Pixel { image, row, col };
+                let sums = self.sum(simd, group, panel_weights, &pixel, bias);
                 let row = target.origin[0] + row * target.step[0];
                 let col = target.origin[1] + col * target.step[1];
                 for (lane, &sum) in lanes_of(sums)[..count].iter().enumerate() {
@@ -122,13 +130,14 @@ impl<T: Element> Job<'_, T> {
     fn sum<S: Simd<T>>(
         &self,
         simd: S,
-        [image, group]: [usize; 2],
+        group: usize,
         panel: &[T],
-        [row, col]: [usize; 2],
+        pixel: &Pixel,
         bias: S::Vector,
     ) -> S::Vector {
         let Correlation { groups, group_channels: [sources, _], rows, cols, taps, .. } =
             self.correlation;
+        let &Pixel { image, row, col } = pixel;
         let plane = rows.input * cols.input;
         let x = &self.x[(image * groups + group) * sources * plane..][..sources * plane];
         let mut sums = bias;

@@ -5,6 +5,7 @@ use ndarray::Array3;
 use super::conv2d::Conv2d;
 use super::do_conv2d::DoConv2d;
 use crate::array::{contiguous, contiguous_mut};
+use crate::compose::Composer;
 use crate::config::DoConv2dConfig;
 use crate::error::{Operation, Result};
 use crate::scalar::Scalar;
@@ -37,17 +38,13 @@ impl<T: Scalar> DoConv2d<T> {
         const OPERATION: Operation = Operation("DoConv2d::from_conv2d");
         let config = DoConv2dConfig { d_mul, ..conv.config.clone().into() };
         let (spec, d_mul) = config.spec(OPERATION)?;
-        let taps = spec.taps();
-        let w_shape = [spec.out_channels, spec.group_inputs(), d_mul];
-        let mut w: Array3<T> = OPERATION.zeros("w", w_shape)?;
+        let composer = Composer::new(&spec, d_mul, config.pairing);
+        let mut w: Array3<T> = OPERATION.zeros("w", composer.w_shape())?;
         let weight = contiguous(conv.weight.view());
         let rows = contiguous_mut(&mut w).chunks_exact_mut(d_mul);
-        rows.zip(weight.chunks_exact(taps))
-            .for_each(|(w, kernel)| w[..taps].copy_from_slice(kernel));
-        let d_offset = match taps {
-            1 => None,
-            _ => Some(OPERATION.zeros("d_offset", [spec.in_channels, taps, d_mul])?),
-        };
-        Self::from_parameters(config, d_offset, w, conv.bias.clone())
+        rows.zip(weight.chunks_exact(composer.taps))
+            .for_each(|(w, kernel)| w[..kernel.len()].copy_from_slice(kernel));
+        let d_offset = composer.d_shape().map(|shape| OPERATION.zeros("d_offset", shape));
+        Self::from_parameters(config, d_offset.transpose()?, w, conv.bias.clone())
     }
 }

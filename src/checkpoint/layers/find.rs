@@ -11,7 +11,7 @@ use crate::checkpoint::state::Checkpoint;
 use crate::checkpoint::tensor::{ELEMENTS_AT_A_TIME, Tensor};
 use crate::checkpoint::text::shown;
 use crate::checkpoint::unreadable::unreadable;
-use crate::config::{KERNEL_SIZE_PREFIX, PAIRING_PREFIX, Pairing};
+use crate::config::{Groups, KERNEL_SIZE_PREFIX, PAIRING_PREFIX, Pairing};
 use crate::error::{Error, ErrorKind, Operation, Result};
 
 /// The operation that errors of finding layers name.
@@ -249,7 +249,8 @@ impl Checkpoint {
                 }
                 None => square,
             };
-        let pairing = self.pairing(name, options, &keys, [groups, n, out_channels / groups])?;
+        let of_group = Groups { count: groups, inputs: n, outputs: out_channels / groups };
+        let pairing = self.pairing(name, options, &keys, of_group)?;
         let form = match (d_shape, groups, n) {
             (None, ..) => Form::Pointwise,
             (_, 1, _) => Form::DoConv,
@@ -282,25 +283,22 @@ impl Checkpoint {
         name: &str,
         options: &LayerOptions,
         keys: &Keys,
-        extents: [usize; 3],
+        groups: Groups,
     ) -> Result<Option<(Pairing, PairingSource)>> {
         let own = self.metadata.get(&format!("{PAIRING_PREFIX}{name}")).map(|text| (name, text));
         let of_file = || self.metadata.get_key_value(Pairing::METADATA_KEY);
         let written = own.or_else(|| of_file().map(|(key, text)| (&**key, text)));
         let written = match written {
-            Some((field, text)) => {
-                let pairing = Pairing::ALL.into_iter().find(|pairing| pairing.name() == text);
-                Some(pairing.ok_or_else(|| {
-                    format_error(field, "the name of a pairing in the metadata", &shown(text))
-                })?)
-            }
+            Some((field, text)) => Some(text.parse().map_err(|_| {
+                format_error(field, "the name of a pairing in the metadata", &shown(text))
+            })?),
             None => None,
         };
         let own = options.framework.pairing();
         let source = match options.framework {
             // Layers of ours have these keys too, any pairing, and no identity.
             Framework::PyTorch if keys.identity.is_some() => Some(PairingSource::Identity),
-            Framework::PyTorch if Pairing::matters_to(extents) => None,
+            Framework::PyTorch if Pairing::matters_to(groups) => None,
             _ => Some(PairingSource::Framework),
         };
         let told = options.pairing.map(|pairing| (pairing, PairingSource::Options));

@@ -9,7 +9,7 @@ use super::framework::Framework;
 use crate::checkpoint::float::Float;
 use crate::checkpoint::text::shown;
 use crate::compose::Composer;
-use crate::config::{DoConv2dConfig, Pairing};
+use crate::config::{DoConv2dConfig, Groups, Pairing};
 use crate::error::{ErrorKind, Operation, Result};
 
 /// The forms of a layer, by its groups.
@@ -186,18 +186,17 @@ impl LayerInfo {
     /// Whether the pairing matters and isn't by input channel, or is unknown: the layer then has no
     /// feature composition, and its kernel comes out right only with that pairing.
     pub fn needs_pairing(&self) -> bool {
-        !self.pairing.is_some_and(|pairing| pairing.is_by_channel_of(self.extents()))
+        !self.pairing.is_some_and(|pairing| pairing.is_by_channel_of(self.groups_of_channels()))
     }
 
     /// Whether pairings differ for a layer of such groups.
     pub fn pairing_matters(&self) -> bool {
-        Pairing::matters_to(self.extents())
+        Pairing::matters_to(self.groups_of_channels())
     }
 
-    /// Groups, and the input and output channels of one.
-    fn extents(&self) -> [usize; 3] {
+    fn groups_of_channels(&self) -> Groups {
         let Composer { groups, group_inputs, group_outputs, .. } = self.composer();
-        [groups, group_inputs, group_outputs]
+        Groups { count: groups, inputs: group_inputs, outputs: group_outputs }
     }
 
     /// The number of tensors of the checkpoint that are the layer's.

@@ -58,7 +58,7 @@ impl<'a, T: Element> Job<'a, T> {
         let reading = Reading::new(rows, cols, spec.in_channels, tile_rows);
         let threads = engine.threads(geometry.maccs());
         // The blocks, which sums depend on, are the same for any number of threads.
-        let [inputs, _] = most_channels(engine, geometry, lanes);
+        let Most { inputs, .. } = most(engine, geometry);
         let few = 2 * spec.group_inputs() <= tile_rows && !reading.joined_lines;
         let columns = if few { cols.offsets.len() } else { 1 };
         let width = |inputs: usize| {
@@ -72,7 +72,7 @@ impl<'a, T: Element> Job<'a, T> {
             };
             positions.saturating_mul(width(inputs)) <= 2 * engine.blocking.strip
         });
-        let tasks = tasks(engine, geometry, [tile_rows, lanes], threads)?;
+        let tasks = tasks(engine, geometry, threads)?;
 
         let inputs = tasks.iter().map(|task| task.inputs.len()).max().unwrap_or(0);
         let panels = tasks.iter().map(|task| task.panels.len()).max().unwrap_or(0);
@@ -111,26 +111,27 @@ impl<'a, T: Element> Job<'a, T> {
     }
 }
 
-/// Most input channels and panels of output channels of a task, so that its sums stay in L2.
-fn most_channels<T: Element>(engine: &Engine<T>, geometry: &Geometry, lanes: usize) -> [usize; 2] {
-    let (blocking, spec) = (&engine.blocking, &geometry.spec);
+/// What a task takes at most, so that its sums stay in L2.
+struct Most {
+    inputs: usize,
+    /// Panels of output channels.
+    panels: usize,
+}
+
+fn most<T: Element>(engine: &Engine<T>, geometry: &Geometry) -> Most {
+    let (blocking, spec, lanes) = (&engine.blocking, &geometry.spec, engine.lanes());
     let fitting = (blocking.gradient / (spec.taps() * lanes)).max(1);
     let panels = spec.group_outputs().div_ceil(lanes).min(blocking.gradient_panels).min(fitting);
     let inputs = blocking.gradient / (spec.taps() * panels * lanes);
-    [inputs.clamp(1, spec.group_inputs()), panels]
+    Most { inputs: inputs.clamp(1, spec.group_inputs()), panels }
 }
 
 /// Cuts the channels, so that there is work for every thread.
-fn tasks<T: Element>(
-    engine: &Engine<T>,
-    geometry: &Geometry,
-    [rows, lanes]: [usize; 2],
-    threads: usize,
-) -> Room<Vec<Task>> {
-    let spec = &geometry.spec;
+fn tasks<T: Element>(engine: &Engine<T>, geometry: &Geometry, threads: usize) -> Room<Vec<Task>> {
+    let (spec, rows, lanes) = (&geometry.spec, engine.most_rows(), engine.lanes());
     let (inputs, panels) = (spec.group_inputs(), spec.group_outputs().div_ceil(lanes));
-    let [most_inputs, most_panels] = most_channels(engine, geometry, lanes);
-    let (input_parts, panel_parts) = (inputs.div_ceil(most_inputs), panels.div_ceil(most_panels));
+    let most = most(engine, geometry);
+    let (input_parts, panel_parts) = (inputs.div_ceil(most.inputs), panels.div_ceil(most.panels));
     // In even rounds; output channels are cut where input channels would not fill a tile.
     let rounds = (spec.groups * panel_parts * input_parts).next_multiple_of(threads);
     let wanted = |parts: usize| rounds.div_ceil(spec.groups * parts);

@@ -191,7 +191,7 @@ impl<'a> Reading<'a> {
         of_one.saturating_add(KEPT_TABLES.min(of_one.saturating_mul(blocks.len())))
     }
 
-    /// Bytes of the tables of a block, about: of its [`Strip`](super::strip::Strip), and of its plan.
+    /// Bytes of the tables of a block, about: of its [`Strip`](super::Strip), and of its plan.
     pub fn tables_of(&self, block: &Block) -> usize {
         self.tables_len(block.lines.len(), block.cols.len())
     }

@@ -1,11 +1,11 @@
 //! Convolution as a blocked matrix product whose im2col is a copy of the image rows that a block of
 //! pixels reads, each pixel once, padding included: a [`strip`](super::strip).
 //!
-//! With the group's kernel as a matrix `A` `[r, K]`, `K = n·MN`, and the column matrix `X` `[K, P]`
-//! of all pixels of the batch, the forward pass is `y = A · X`, the gradient of the input is the same
-//! product for the transposed kernel ([`input_gradient`](super::input_gradient)), and the gradient of the kernel is
-//! `dy · Xᵀ` ([`kernel_gradient`]). `X` as a whole never exists: a row of it, read through one tap, is
-//! a part of a strip.
+//! With the group's kernel as a matrix `A` `[r, K]`, `K = n·MN`, and the column matrix `X` `[K, P]` of
+//! all pixels of the batch, the forward pass is `y = A · X`, the gradient of the input is the same
+//! product for the transposed kernel ([`input_gradient`](super::input_gradient)), and the gradient of the
+//! kernel is `dy · Xᵀ` ([`kernel_gradient`]). `X` as a whole never exists: a row of it, read through one
+//! tap, is a part of a strip.
 //!
 //! ```text
 //! for each task: a block of pixels, some output channels         in parallel; each owns a part of y

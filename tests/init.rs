@@ -119,3 +119,12 @@ fn constants_are_what_they_are() {
     let d_offset = layer.d_offset().unwrap();
     assert!(d_offset.indexed_iter().all(|((_, tap, s), &value)| value == offset(tap, s)));
 }
+
+#[test]
+fn distributions_of_no_width_are_zero() {
+    for init in [Init::Uniform { bound: 0.0 }, Init::Normal { std: 0.0 }] {
+        let config = Conv2dConfig::new(2, 3, [3, 3]).w_init(init).bias_init(init);
+        let conv: Conv2d<f32> = config.init(1).unwrap();
+        assert!(conv.parameters().all(|(_, values)| values.iter().all(|&value| value == 0.0)));
+    }
+}

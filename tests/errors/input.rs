@@ -145,6 +145,19 @@ fn images_smaller_than_their_padding_mode_reads() {
             same,
             "height: expected more than its reflect padding MAX, got 2",
         ),
+        // Padded along the other axis alone.
+        (
+            PaddingMode::Reflect,
+            [[0, 0], [1, 0]],
+            [1, 1, 0, 2],
+            "height: expected at least 1: the kernel spans 1 of a height padded by 0 + 0, got 0",
+        ),
+        (
+            PaddingMode::Replicate,
+            [[0, 0], [1, 0]],
+            [1, 1, 0, 2],
+            "height: expected at least 1: the kernel spans 1 of a height padded by 0 + 0, got 0",
+        ),
         (
             PaddingMode::Circular,
             [[3, 0], [0, 0]],

@@ -11,7 +11,7 @@ use common::core::oracle::kernel;
 use common::core::{Inputs, Problem, table};
 use common::{array, config, device, layer, tensor};
 use do_conv::ErrorKind;
-use do_conv::checkpoint::{Checkpoint, FoldOptions};
+use do_conv::checkpoint::{Checkpoint, FoldOptions, LayerOptions};
 use do_conv_burn::{DoConv2d, Pairing};
 use tempfile::TempDir;
 
@@ -109,8 +109,10 @@ fn a_net_saved_without_metadata_is_refused_where_the_pairing_matters() {
         let path = folder.path().join("net.safetensors");
         let net = Net::trained(std::slice::from_ref(&case));
         net.save_into(&mut SafetensorsStore::from_file(&path)).unwrap();
-        let error = fold(&path).unwrap_err();
-        let (name, ..) = case;
+        let (name, problem, _) = case;
+        let sides = LayerOptions::default().kernel_size("layers.0", problem.kernel_size);
+        let options = FoldOptions::default().layers(sides);
+        let error = Checkpoint::open(&path).unwrap().check_fold(&options).unwrap_err();
         assert_eq!(
             (error.kind, &*error.field),
             (ErrorKind::Ambiguous, "layers.0"),

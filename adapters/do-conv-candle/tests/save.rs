@@ -11,7 +11,7 @@ use common::core::oracle::kernel;
 use common::core::{Inputs, Problem, table};
 use common::{array, config, tensor};
 use do_conv::ErrorKind;
-use do_conv::checkpoint::{Checkpoint, FoldOptions};
+use do_conv::checkpoint::{Checkpoint, FoldOptions, LayerOptions};
 use do_conv_candle::{DoConv2d, DoConv2dConfig, Pairing, do_conv2d, do_conv2d_no_bias, save};
 use tempfile::TempDir;
 
@@ -92,7 +92,9 @@ fn a_net_that_candle_saves_is_refused_where_the_pairing_matters() -> Result<()> 
         let variables = VarMap::new();
         let layer = trained(&problem, &inputs, builder(&variables, DType::F32).pp("conv"))?;
         variables.save(&path)?;
-        let error = fold(&path).unwrap_err();
+        let sides = LayerOptions::default().kernel_size("conv", problem.kernel_size);
+        let options = FoldOptions::default().layers(sides);
+        let error = Checkpoint::open(&path).unwrap().check_fold(&options).unwrap_err();
         assert_eq!((error.kind, &*error.field), (ErrorKind::Ambiguous, "conv"), "{name}: {error}");
         let choices = "--pairing input-channel, pytorch or tensorflow";
         assert!(error.expected.contains(choices), "{name}: {error}");

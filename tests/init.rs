@@ -19,7 +19,7 @@ fn initialisers(fan_in: f64, fan_out: f64) -> Vec<(Init, Expected)> {
         (Init::KaimingUniform { a: 0.0 }, Uniform((6.0 / fan_in).sqrt())),
         (Init::KaimingUniform { a: 3.0 }, Uniform((0.6 / fan_in).sqrt())),
         (Init::KaimingNormal { a: 0.0 }, Normal((2.0 / fan_in).sqrt())),
-        (Init::KaimingNormal { a: 2.0 }, Normal((0.4 / fan_in).sqrt())),
+        (Init::KaimingNormal { a: 3.0 }, Normal((0.2 / fan_in).sqrt())),
         (Init::XavierUniform, Uniform((6.0 / (fan_in + fan_out)).sqrt())),
         (Init::XavierNormal, Normal((2.0 / (fan_in + fan_out)).sqrt())),
         (Init::Uniform { bound: 0.25 }, Uniform(0.25)),

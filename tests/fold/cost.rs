@@ -186,4 +186,9 @@ fn layers_show_every_setting_that_is_not_the_default() {
     let text = "Conv2d(1 → 1, 1×1, padding [[0, 1], [2, 3]] circular; 2 parameters; 1 MACCs per \
                 output pixel)";
     assert_eq!(conv.to_string(), text);
+    for sides in [[[1, 1], [2, 3]], [[1, 2], [3, 3]], [[1, 2], [1, 2]]] {
+        let conv = Conv2dConfig::new(1, 1, [1, 1]).padding(sides).init::<f64>(0).unwrap();
+        let text = conv.to_string();
+        assert!(text.starts_with(&format!("Conv2d(1 → 1, 1×1, padding {sides:?}; ")), "{text}");
+    }
 }

@@ -13,11 +13,11 @@ mod table;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 
 use contenders::{Field, Torch};
@@ -81,8 +81,14 @@ fn start(args: &Args) -> Result<()> {
         Some(threads) => threads.into(),
         None => std::thread::available_parallelism().context("--threads is needed")?.get(),
     };
-    // SAFETY: this process has no other thread yet. Candle makes its own pool and knows no other way.
-    unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
+    // Candle makes its own pool and knows no other way, and a process can't change its environment safely.
+    let [variable, wanted] = ["RAYON_NUM_THREADS", &threads.to_string()];
+    if std::env::var(variable).as_deref() != Ok(wanted) {
+        let mut again = Command::new(std::env::current_exe()?);
+        let status = again.args(std::env::args_os().skip(1)).env(variable, wanted).status()?;
+        ensure!(status.success(), "the comparison failed ({status})");
+        return Ok(());
+    }
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     if args.f64 { run::<f64>(args, threads) } else { run::<f32>(args, threads) }
 }

@@ -114,8 +114,8 @@ impl<T: Scalar> DoConv2d<T> {
     /// `[O, I/g, S]` and, if the configuration has one, `bias` `[O]`.
     ///
     /// # Errors
-    /// As [`DoConv2dConfig::init`], and [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a parameter of another shape,
-    /// missing, or not in the configuration.
+    /// As [`DoConv2dConfig::init`], and [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a parameter
+    /// of another shape, missing, or not in the configuration.
     pub fn from_parameters(
         config: DoConv2dConfig,
         d_offset: Option<Array3<T>>,
@@ -241,7 +241,8 @@ impl<T: Scalar> DoConv2d<T> {
     /// Changes the order in which `D` and `W` are applied.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for [`Composition::Feature`] with a pairing that has none.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for [`Composition::Feature`] with a pairing that
+    /// has none.
     pub fn set_composition(&mut self, composition: Composition) -> Result<()> {
         let config = self.config.clone().composition(composition);
         config.spec(Operation("DoConv2d::set_composition"))?;
@@ -278,8 +279,9 @@ impl<T: Scalar> DoConv2d<T> {
     /// Convolves `x`, `[B, I, H, W]` with any strides; gives `[B, O, OH, OW]`.
     ///
     /// # Errors
-    /// [`ErrorKind::Shape`](crate::ErrorKind::Shape) for another rank or number of channels; [`ErrorKind::InputSize`](crate::ErrorKind::InputSize) for an
-    /// image that is too small for the kernel or for its padding mode; [`ErrorKind::Overflow`](crate::ErrorKind::Overflow) and
+    /// [`ErrorKind::Shape`](crate::ErrorKind::Shape) for another rank or number of channels;
+    /// [`ErrorKind::InputSize`](crate::ErrorKind::InputSize) for an image that is too small for the
+    /// kernel or for its padding mode; [`ErrorKind::Overflow`](crate::ErrorKind::Overflow) and
     /// [`ErrorKind::Memory`](crate::ErrorKind::Memory) for an output that is too large.
     pub fn forward<D: Dimension>(&self, x: &ArrayRef<T, D>) -> Result<Array4<T>> {
         const OPERATION: Operation = Operation("DoConv2d::forward");
@@ -292,8 +294,8 @@ impl<T: Scalar> DoConv2d<T> {
     /// Convolves `x` into `y`, both of any strides; what `y` held before doesn't matter.
     ///
     /// # Errors
-    /// As [`DoConv2d::forward`], and [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a `y` of another shape; `y` is not
-    /// written then.
+    /// As [`DoConv2d::forward`], and [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a `y` of
+    /// another shape; `y` is not written then.
     pub fn forward_into<D: Dimension, E: Dimension>(
         &self,
         x: &ArrayRef<T, D>,
@@ -303,8 +305,7 @@ impl<T: Scalar> DoConv2d<T> {
         let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
         let y: ArrayViewMut4<T> = OPERATION.view_mut("y", y)?;
         OPERATION.expect_shape("y", &geometry.output_shape(), y.shape())?;
-        self.apply(OPERATION, &geometry, &x, y)?;
-        Ok(())
+        self.apply(OPERATION, &geometry, &x, y)
     }
 
     /// The gradients of `Σ dy·y` for the input `x`, `[B, I, H, W]`, and `dy`, `[B, O, OH, OW]`, both with

@@ -117,12 +117,12 @@ fn the_engine_has_no_word_of_d() {
 
 #[test]
 fn unsafe_code_stays_in_its_rooms() {
-    let mut blocks = 0;
+    let mut all = 0;
     for File { path, code, .. } in files() {
-        let count = code.split(|c: char| !c.is_alphanumeric() && c != '_');
-        let count = count.filter(|word| *word == "unsafe").count();
+        let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let count = words.filter(|word| *word == "unsafe").count();
         assert!(count == 0 || UNSAFE.contains(&room(&path)), "unsafe code in {path}");
-        blocks += code.matches("unsafe {").count();
+        all += count;
     }
-    println!("{blocks} unsafe blocks");
+    println!("{all} times the word unsafe");
 }

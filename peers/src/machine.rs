@@ -2,14 +2,13 @@
 
 use crate::contenders::Torch;
 use crate::data::Element;
-use crate::peak;
 
 const LOCK_FILE: &str = include_str!("../Cargo.lock");
 const CRATES: [&str; 5] = ["do-conv", "rten", "burn-flex", "candle-core", "gemm"];
 
 /// A line with processor, threads, element type, versions and time.
 pub fn describe<T: Element>(threads: usize, torch: Option<&Torch>) -> String {
-    let instructions = peak::widest::<T>().map_or("portable", |peak| peak.instructions);
+    let instructions = do_conv::instruction_set();
     let crates = CRATES.map(|name| format!("{name} {}", version(name).unwrap_or("?"))).join(", ");
     let torch = torch.map_or(String::new(), |torch| format!(", torch {}", torch.version()));
     let plural = if threads == 1 { "" } else { "s" };

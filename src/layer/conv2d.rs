@@ -6,7 +6,7 @@ use std::fmt;
 use ndarray::{Array1, Array4, ArrayRef, ArrayView1, ArrayView4, ArrayViewMut4, Dimension};
 
 use super::gradients::{Beside, Conv2dGradients, beside};
-use super::images::{resolve_gradient, resolve_input};
+use super::images::{Pass, output, output_into, resolve};
 use super::sampler::{Fans, Sampler};
 use crate::array::{contiguous, contiguous_mut};
 use crate::config::Conv2dConfig;
@@ -173,10 +173,7 @@ impl<T: Scalar> Conv2d<T> {
     /// [`ErrorKind::Memory`](crate::ErrorKind::Memory) for an output that is too large.
     pub fn forward<D: Dimension>(&self, x: &ArrayRef<T, D>) -> Result<Array4<T>> {
         const OPERATION: Operation = Operation("Conv2d::forward");
-        let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
-        let mut y = OPERATION.zeros("y", geometry.output_shape())?;
-        self.convolve(OPERATION, &geometry, &x, y.view_mut())?;
-        Ok(y)
+        output(OPERATION, &self.spec, x, |geometry, x, y| self.convolve(OPERATION, geometry, x, y))
     }
 
     /// Convolves `x` into `y`, both of any strides; what `y` held before doesn't matter.
@@ -190,10 +187,9 @@ impl<T: Scalar> Conv2d<T> {
         y: &mut ArrayRef<T, E>,
     ) -> Result<()> {
         const OPERATION: Operation = Operation("Conv2d::forward_into");
-        let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
-        let y: ArrayViewMut4<T> = OPERATION.view_mut("y", y)?;
-        OPERATION.expect_shape("y", &geometry.output_shape(), y.shape())?;
-        self.convolve(OPERATION, &geometry, &x, y)
+        output_into(OPERATION, &self.spec, x, y, |geometry, x, y| {
+            self.convolve(OPERATION, geometry, x, y)
+        })
     }
 
     /// The gradients of `Σ dy·y` for the input `x`, `[B, I, H, W]`, and `dy`, `[B, O, OH, OW]`, both with
@@ -208,10 +204,9 @@ impl<T: Scalar> Conv2d<T> {
         dy: &ArrayRef<T, E>,
     ) -> Result<Conv2dGradients<T>> {
         const OPERATION: Operation = Operation("Conv2d::backward");
-        let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
-        let dy = resolve_gradient(OPERATION, &geometry, dy)?;
-        let mut gradients = self.zeros(OPERATION, Some(geometry.input_shape()))?;
-        self.differentiate(OPERATION, &geometry, &x, &dy, gradients.view_mut())?;
+        let pass = resolve(OPERATION, &self.spec, x, dy)?;
+        let mut gradients = self.zeros(OPERATION, Some(pass.geometry.input_shape()))?;
+        self.differentiate(OPERATION, &pass, gradients.view_mut())?;
         Ok(gradients)
     }
 
@@ -237,9 +232,8 @@ impl<T: Scalar> Conv2d<T> {
         gradients: Conv2dGradientsMut<'_, T>,
     ) -> Result<()> {
         const OPERATION: Operation = Operation("Conv2d::backward_into");
-        let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
-        let dy = resolve_gradient(OPERATION, &geometry, dy)?;
-        self.differentiate(OPERATION, &geometry, &x, &dy, gradients)
+        let pass = resolve(OPERATION, &self.spec, x, dy)?;
+        self.differentiate(OPERATION, &pass, gradients)
     }
 
     fn zeros(&self, operation: Operation, input: Option<[usize; 4]>) -> Result<Conv2dGradients<T>> {
@@ -270,9 +264,7 @@ impl<T: Scalar> Conv2d<T> {
     fn differentiate(
         &self,
         operation: Operation,
-        geometry: &Geometry,
-        x: &[T],
-        dy: &[T],
+        pass: &Pass<'_, T>,
         gradients: Conv2dGradientsMut<'_, T>,
     ) -> Result<()> {
         if let (None, Some(bias)) = (&self.bias, &gradients.bias) {
@@ -280,7 +272,7 @@ impl<T: Scalar> Conv2d<T> {
         }
         let weight = contiguous(self.weight.view());
         let memory = &self.workspace.memory;
-        differentiate(operation, memory, geometry, &weight, x, dy, gradients)
+        differentiate(operation, memory, &pass.geometry, &weight, &pass.x, &pass.dy, gradients)
     }
 }
 

@@ -8,7 +8,7 @@ use ndarray::{
 };
 
 use super::gradients::{Beside, DoConv2dGradients, DoConv2dGradientsMut, beside};
-use super::images::{resolve_gradient, resolve_input};
+use super::images::{Pass, output, output_into, resolve};
 use super::sampler::{Fans, Sampler};
 use crate::array::{Target, contiguous, contiguous_mut};
 use crate::compose::{Composer, Factors};
@@ -285,10 +285,7 @@ impl<T: Scalar> DoConv2d<T> {
     /// [`ErrorKind::Memory`](crate::ErrorKind::Memory) for an output that is too large.
     pub fn forward<D: Dimension>(&self, x: &ArrayRef<T, D>) -> Result<Array4<T>> {
         const OPERATION: Operation = Operation("DoConv2d::forward");
-        let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
-        let mut y = OPERATION.zeros("y", geometry.output_shape())?;
-        self.apply(OPERATION, &geometry, &x, y.view_mut())?;
-        Ok(y)
+        output(OPERATION, &self.spec, x, |geometry, x, y| self.convolve(OPERATION, geometry, x, y))
     }
 
     /// Convolves `x` into `y`, both of any strides; what `y` held before doesn't matter.
@@ -302,10 +299,9 @@ impl<T: Scalar> DoConv2d<T> {
         y: &mut ArrayRef<T, E>,
     ) -> Result<()> {
         const OPERATION: Operation = Operation("DoConv2d::forward_into");
-        let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
-        let y: ArrayViewMut4<T> = OPERATION.view_mut("y", y)?;
-        OPERATION.expect_shape("y", &geometry.output_shape(), y.shape())?;
-        self.apply(OPERATION, &geometry, &x, y)
+        output_into(OPERATION, &self.spec, x, y, |geometry, x, y| {
+            self.convolve(OPERATION, geometry, x, y)
+        })
     }
 
     /// The gradients of `Σ dy·y` for the input `x`, `[B, I, H, W]`, and `dy`, `[B, O, OH, OW]`, both with
@@ -320,10 +316,9 @@ impl<T: Scalar> DoConv2d<T> {
         dy: &ArrayRef<T, E>,
     ) -> Result<DoConv2dGradients<T>> {
         const OPERATION: Operation = Operation("DoConv2d::backward");
-        let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
-        let dy = resolve_gradient(OPERATION, &geometry, dy)?;
-        let mut gradients = self.zeros(OPERATION, Some(geometry.input_shape()))?;
-        self.differentiate(OPERATION, &geometry, &x, &dy, gradients.view_mut())?;
+        let pass = resolve(OPERATION, &self.spec, x, dy)?;
+        let mut gradients = self.zeros(OPERATION, Some(pass.geometry.input_shape()))?;
+        self.differentiate(OPERATION, &pass, gradients.view_mut())?;
         Ok(gradients)
     }
 
@@ -349,9 +344,8 @@ impl<T: Scalar> DoConv2d<T> {
         gradients: DoConv2dGradientsMut<'_, T>,
     ) -> Result<()> {
         const OPERATION: Operation = Operation("DoConv2d::backward_into");
-        let (x, geometry) = resolve_input(OPERATION, &self.spec, x)?;
-        let dy = resolve_gradient(OPERATION, &geometry, dy)?;
-        self.differentiate(OPERATION, &geometry, &x, &dy, gradients)
+        let pass = resolve(OPERATION, &self.spec, x, dy)?;
+        self.differentiate(OPERATION, &pass, gradients)
     }
 
     fn zeros(
@@ -382,7 +376,7 @@ impl<T: Scalar> DoConv2d<T> {
     }
 
     /// Writes `y`.
-    fn apply(
+    fn convolve(
         &self,
         operation: Operation,
         geometry: &Geometry,
@@ -417,11 +411,10 @@ impl<T: Scalar> DoConv2d<T> {
     fn differentiate(
         &self,
         operation: Operation,
-        geometry: &Geometry,
-        x: &[T],
-        dy: &[T],
+        pass: &Pass<'_, T>,
         gradients: DoConv2dGradientsMut<'_, T>,
     ) -> Result<()> {
+        let Pass { geometry, x, dy } = pass;
         let DoConv2dGradientsMut { x: dx, w: dw, d_offset: dd_offset, bias: db } = gradients;
         let d_shape = self.d_offset.as_ref().map(|d_offset| d_offset.shape());
         let bias_shape = self.bias.as_ref().map(|bias| bias.shape());

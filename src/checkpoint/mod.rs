@@ -61,6 +61,7 @@ mod fold;
 mod format;
 mod layers;
 mod open;
+mod pattern;
 mod save;
 mod state;
 mod tensor;

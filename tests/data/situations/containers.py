@@ -81,8 +81,8 @@ def named_tuple():
 def list_of_state_dicts():
     """As cross-validation leaves them."""
     folds = [state(), state(start=20)]
-    return folds, check(taken(joined(**{"0": folds[0], "1": folds[1]})),
-                        check(taken(folds[1], key="1", passed_over=["0"]), key="1"))
+    return (folds, check(taken(joined(**{"0": folds[0], "1": folds[1]}))),
+            check(taken(folds[1], key="1", passed_over=["0"]), key="1"))
 
 
 @situation("integer_keys.pth")

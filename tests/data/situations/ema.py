@@ -37,7 +37,8 @@ def only_params_ema():
 
 def yolo(model, ema):
     return {"epoch": -1, "best_fitness": 0.5, "model": model, "ema": ema, "updates": 5, "optimizer": None,
-            "opt": {"lr0": 0.01, "imgsz": 640}, "git": {"branch": None}, "date": datetime.datetime(2024, 5, 1).isoformat()}
+            "opt": {"lr0": 0.01, "imgsz": 640}, "git": {"branch": None},
+            "date": datetime.datetime(2024, 5, 1).isoformat()}
 
 
 @situation("yolo_in_training.pt")

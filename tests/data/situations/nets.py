@@ -72,11 +72,6 @@ def net_weight_norm():
     return content, check(taken(content.state_dict()))
 
 
-@situation("net_half.pth")
-def net_half():
-    return Net(layer()).half(), check(taken(net_state(dtype=torch.float16)))
-
-
 @situation("net_beside_optimizer.pth")
 def net_beside_optimizer():
     content = {"model": Net(layer()), "optimizer": momenta(), "epoch": 3}

@@ -16,7 +16,7 @@ from torch import nn
 from .tools import check, counted, refused, situation, state, written
 
 LFS_POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'5e' * 32}\nsize 46830571\n"
-HTML = "<!DOCTYPE html>\n<html><head><title>Google Drive - Virus scan warning</title></head><body>Too large</body></html>\n"
+HTML = "<!DOCTYPE html>\n<html><head><title>Virus scan warning</title></head><body>Too large</body></html>\n"
 XML = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes([0, 0, 0, 0, 0, 8, 8, 0, 4, 0, 16, 0]) + bytes(76)
 GGUF = b"GGUF" + (3).to_bytes(4, "little") + bytes(16)
@@ -24,7 +24,8 @@ ZSTANDARD = b"\x28\xb5\x2f\xfd\x04\x58" + b"\x41\x00\x00hello, hello" + bytes(4)
 TFLITE = (28).to_bytes(4, "little") + b"TFL3" + bytes(40)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes([0, 0, 0, 13]) + b"IHDR" + bytes(17)
 PARQUET = b"PAR1" + bytes(20) + b"PAR1"
-INDEX = json.dumps({"metadata": {"total_size": 100}, "weight_map": {"a.W": "model-00001-of-00002.safetensors"}}, indent=2)
+INDEX = json.dumps({"metadata": {"total_size": 100},
+                    "weight_map": {"a.W": "model-00001-of-00002.safetensors"}}, indent=2)
 # A graph "main" of one node, as protocol buffers: ir_version, producer_name, graph, opset_import.
 ONNX = (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0\x3a\x1a\x0a\x10\x0a\x01x\x12\x01y\x1a\x01n\x22\x05Relu\x12\x06main_g"
         + b"\x42\x02\x10\x11")
@@ -36,7 +37,7 @@ def other_file(file, content, *words):
         return content, check(refused("Format", *words))
 
 
-def saved(save):
+def bytes_of(save):
     buffer = io.BytesIO()
     save(buffer)
     return buffer.getvalue()
@@ -64,7 +65,7 @@ other_file("notes.txt", "Weights of the run of Monday.\n", "text")
 other_file("model.safetensors.index.json", INDEX)
 other_file("empty.pth", b"", "empty")
 other_file("zeros.pth", bytes(600))
-other_file("compressed.pth.gz", gzip.compress(saved(lambda buffer: torch.save(counted(2), buffer)), mtime=0), "gzip")
+other_file("compressed.pth.gz", gzip.compress(bytes_of(lambda buffer: torch.save(counted(2), buffer)), mtime=0), "gzip")
 other_file("compressed.pth.bz2", bz2.compress(b"checkpoint"))
 other_file("compressed.pth.xz", lzma.compress(b"checkpoint"))
 other_file("compressed.pth.zst", ZSTANDARD, "zstd")
@@ -74,14 +75,14 @@ other_file("quantized.gguf", GGUF, "GGUF")
 other_file("quantized.tflite", TFLITE)
 other_file("picture.png", PNG)
 other_file("table.parquet", PARQUET)
-other_file("packed.zip", saved(packed))
-other_file("packed.tar", saved(tarred)[:2048])
-other_file("array.npy", saved(lambda buffer: np.save(buffer, counted(2, 3).numpy())), ".npy")
+other_file("packed.zip", bytes_of(packed))
+other_file("packed.tar", bytes_of(tarred)[:1024])
+other_file("array.npy", bytes_of(lambda buffer: np.save(buffer, counted(2, 3).numpy())), ".npy")
 other_file("number.pkl", pickle.dumps(5))
 
-WHOLE = saved(lambda buffer: torch.save(state(), buffer))
+WHOLE = bytes_of(lambda buffer: torch.save(state(), buffer))
 other_file("download_broken_off.pth", WHOLE[:len(WHOLE) * 2 // 3])
-LEGACY = saved(lambda buffer: torch.save(state(), buffer, _use_new_zipfile_serialization=False))
+LEGACY = bytes_of(lambda buffer: torch.save(state(), buffer, _use_new_zipfile_serialization=False))
 other_file("download_broken_off_legacy.pth", LEGACY[:len(LEGACY) - 40])
 
 

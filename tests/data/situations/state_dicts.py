@@ -8,8 +8,8 @@ import zipfile
 import torch
 from __main__ import Net
 
-from .tools import (archive, check, counted, dumped, joined, layer, legacy, net_state, protocol, refused, saved, situation, state,
-                    taken, tensors_alone)
+from .tools import (archive, check, counted, dumped, joined, layer, legacy, net_state, protocol, refused, saved,
+                    situation, state, taken, tensors_alone)
 
 
 @situation("state_dict.pth")
@@ -21,11 +21,6 @@ def state_dict():
 @situation("state_dict_legacy.pth", legacy)
 def state_dict_legacy():
     return Net(layer()).state_dict(), check(taken(net_state()))
-
-
-@situation("protocol_3.pth", protocol(3))
-def protocol_3():
-    return state(), check(taken(state()))
 
 
 @situation("protocol_4.pth", protocol(4))

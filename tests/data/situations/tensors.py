@@ -10,7 +10,8 @@ from .tools import check, counted, legacy, situation, state, taken
 @situation("types.pth")
 def types():
     floats = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2]
-    integers = [torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64]
+    integers = [torch.int8, torch.int16, torch.int32, torch.int64,
+                torch.uint8, torch.uint16, torch.uint32, torch.uint64]
     tensors = {str(dtype)[6:]: torch.tensor([0, 1, 0.5, 2]).to(dtype) for dtype in floats}
     tensors |= {str(dtype)[6:]: torch.tensor([0, 1, 100]).to(dtype) for dtype in integers}
     tensors |= {"bool": torch.tensor([True, False]), "complex64": torch.tensor([1 + 2j, -0.5j])}
@@ -19,7 +20,8 @@ def types():
 
 @situation("types_legacy.pth", legacy)
 def types_legacy():
-    dtypes = [torch.float16, torch.bfloat16, torch.float64, torch.int8, torch.int64, torch.uint8, torch.bool, torch.complex64]
+    dtypes = [torch.float16, torch.bfloat16, torch.float64, torch.int8, torch.int64, torch.uint8,
+              torch.bool, torch.complex64]
     tensors = {str(dtype)[6:]: torch.tensor([0, 1, 1]).to(dtype) for dtype in dtypes}
     return tensors, check(taken(tensors))
 
@@ -40,7 +42,8 @@ def sparse():
 @situation("quantized.pth")
 def quantized():
     content = {**state(), "by_tensor": torch.quantize_per_tensor(torch.ones(3), 0.5, 2, torch.qint8),
-               "by_channel": torch.quantize_per_channel(torch.ones(2, 2), torch.ones(2), torch.zeros(2), 0, torch.quint8)}
+               "by_channel": torch.quantize_per_channel(torch.ones(2, 2), torch.ones(2), torch.zeros(2), 0,
+                                                           torch.quint8)}
     return content, check(taken(state(), passed_over={"by_tensor": "quantized", "by_channel": "quantized"}))
 
 

@@ -26,7 +26,7 @@ DTYPES = {
 
 def saved(content, path, **options):
     """By torch.save. An archive repeats its name at each entry, so it gets a short one."""
-    short = path.with_name("net.pth")
+    short = path.with_name("m.pt")
     torch.save(content, short, **options)
     short.rename(path)
 

@@ -49,7 +49,8 @@ def flat_with_epoch():
 
 @situation("gradient_scaler.pth")
 def gradient_scaler():
-    scaler = {"scale": 65536.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000, "_growth_tracker": 3}
+    scaler = {"scale": 65536.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000,
+              "_growth_tracker": 3}
     scheduler = {"base_lrs": [0.1], "last_epoch": 3, "_step_count": 4, "_last_lr": [0.01]}
     content = {"model": state(), "optimizer": momenta(), "scaler": scaler, "scheduler": scheduler}
     return content, check(taken(state(), key="model",
@@ -57,7 +58,8 @@ def gradient_scaler():
 
 
 def lightning_checkpoint(weights):
-    callback = {"monitor": "loss", "best_model_score": torch.tensor(0.5), "best_k_models": {"x.ckpt": torch.tensor(0.5)}}
+    callback = {"monitor": "loss", "best_model_score": torch.tensor(0.5),
+                "best_k_models": {"x.ckpt": torch.tensor(0.5)}}
     return {"epoch": 3, "global_step": 120, "pytorch-lightning_version": "2.5.0", "state_dict": weights,
             "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": {"total": {"ready": 4}}}},
             "callbacks": {"ModelCheckpoint{'monitor': 'loss'}": callback}, "optimizer_states": [momenta()],
@@ -96,11 +98,13 @@ def timm():
 def timm_ema():
     content = timm_checkpoint() | {"state_dict_ema": state(start=20)}
     beside = [key for key in content if not key.startswith("state_dict")]
-    both = {f"{key}.{name}": tensor for key in ("state_dict", "state_dict_ema") for name, tensor in content[key].items()}
-    everything = both | {f"optimizer.state.0.momentum_buffer": momenta()["state"][0]["momentum_buffer"]}
+    both = {f"{key}.{name}": tensor for key in ("state_dict", "state_dict_ema")
+            for name, tensor in content[key].items()}
+    everything = both | {"optimizer.state.0.momentum_buffer": momenta()["state"][0]["momentum_buffer"]}
     return (content, check(refused("Ambiguous", "state_dict", "state_dict_ema")),
             check(taken(state(), key="state_dict", passed_over=[*beside, "state_dict_ema"]), key="state_dict"),
-            check(taken(state(start=20), key="state_dict_ema", passed_over=[*beside, "state_dict"]), key="state_dict_ema"),
+            check(taken(state(start=20), key="state_dict_ema", passed_over=[*beside, "state_dict"]),
+                  key="state_dict_ema"),
             check(taken(everything, passed_over=beside), key="."))
 
 
@@ -108,7 +112,8 @@ def timm_ema():
 def mmcv():
     meta = {"mmcv_version": "1.7.0", "time": "now", "epoch": 12, "CLASSES": ("cat", "dog"), "PALETTE": None}
     content = {"meta": meta, "state_dict": state("backbone.a"), "optimizer": momenta()}
-    return content, check(taken(state("backbone.a"), key="state_dict", passed_over={"meta": "", "optimizer": "optimizer"}))
+    return content, check(taken(state("backbone.a"), key="state_dict",
+                                passed_over={"meta": "", "optimizer": "optimizer"}))
 
 
 def mmengine_checkpoint():

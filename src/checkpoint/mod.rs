@@ -34,7 +34,9 @@
 //! | Gluon | `weight` `[O, n, M, N]` | `D` `[MN, MN, I]` | | `bias` | a plain `weight` | [`Pairing::TensorFlow`](crate::Pairing) |
 //!
 //! Keys are a layer's name, a `.` or `/` (with Gluon also `_`) and one of these, which may end in `:0`.
-//! The identity is fixed and left out of what is written; one that isn't the identity is refused.
+//! The identity is left out of what is written. One that differs a little, as an average of several
+//! checkpoints' does, is computed with as the published layer does; one further off than 1/32 is refused.
+//! A burn model that was saved in training has `weight.do_conv.D` beside a `weight` that is `W`.
 //!
 //! `D` has the number of taps `MN` and not `M` and `N`. A square number is taken for a square kernel,
 //! any other needs [`LayerOptions::kernel_size`]. A layer that this crate wrote has both `M` and `N` and

@@ -42,7 +42,7 @@ pub fn of_start(start: &[u8]) -> Option<&'static str> {
     }
     let text = text(start)?;
     if text.starts_with('<') {
-        return Some("an HTML or XML page, as a server sends in the place of a file");
+        return Some("an HTML page or XML, as a server sends in the place of a file");
     }
     // A pickle of the oldest protocol is text as well.
     let is_pickle = text.starts_with(['(', 'c', 'I', 'L', 'F', 'N', 'S', 'V', 'P', ']', '}', ')'])
@@ -94,7 +94,7 @@ mod tests {
                 b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n",
                 Some("a git-LFS pointer"),
             ),
-            (b"\n<!DOCTYPE html>", Some("an HTML or XML page")),
+            (b"\n<!DOCTYPE html>", Some("an HTML page")),
             (b"\x08\x08\x12\x07pytorch", Some("an ONNX model")),
             (b"{\"error\": 404}", Some("a text file, of JSON")),
             (b"Not found", Some("a text file")),

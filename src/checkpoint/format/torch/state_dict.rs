@@ -56,24 +56,43 @@ pub fn find(tree: &mut Tree, root: Id, told: Option<&str>) -> Read<Found> {
     match told {
         Some(WHOLE) => Ok(Found { id: root, key: None, passed_over: Vec::new(), skip: Vec::new() }),
         Some(key) => {
-            let id = at_key(tree, root, key, 0).ok_or_else(|| no_such_key(tree, root, key))?;
-            let found = Found { id, key: None, passed_over: Vec::new(), skip: Vec::new() };
-            Ok(Found { key: Some(key.to_owned()), ..found })
+            let mut passed_over = Vec::new();
+            let id = at_key(tree, root, "", key, &mut passed_over);
+            let id = id.ok_or_else(|| no_such_key(tree, root, key))?;
+            Ok(Found { id, key: Some(key.to_owned()), passed_over, skip: Vec::new() })
         }
         None => search(tree, root),
     }
 }
 
-/// The value at keys with dots between; keys may have dots themselves.
-fn at_key(tree: &Tree, id: Id, key: &str, depth: usize) -> Option<Id> {
-    let entries = if depth < 16 { tree.entries(id)? } else { return None };
-    let same = entries.iter().find(|(name, _)| name.text() == key);
-    if let Some((_, value)) = same {
-        return Some(*value);
+/// The value at keys with dots between, of which `outer` are behind and `key` are left; keys may have dots
+/// themselves. What lies beside the way is passed over.
+fn at_key(
+    tree: &Tree,
+    id: Id,
+    outer: &str,
+    key: &str,
+    passed_over: &mut Vec<PassedOver>,
+) -> Option<Id> {
+    let entries = if outer.matches('.').count() < 16 { tree.entries(id)? } else { return None };
+    let places = 0..entries.len();
+    let named = |place: &usize| entries[*place].0.text() == key;
+    let mut way = places.clone().find(named).map(|place| (place, entries[place].1));
+    for place in places {
+        let (name, value) = &entries[place];
+        if way.is_none()
+            && let Some(rest) = key.strip_prefix(name.text()).and_then(|key| key.strip_prefix('.'))
+        {
+            let outer = format!("{outer}{}.", name.text());
+            way = at_key(tree, *value, &outer, rest, passed_over).map(|id| (place, id));
+        }
     }
-    entries.iter().find_map(|(name, value)| {
-        at_key(tree, *value, key.strip_prefix(name.text())?.strip_prefix('.')?, depth + 1)
-    })
+    let (way, id) = way?;
+    for (_, (name, value)) in entries.iter().enumerate().filter(|(place, _)| *place != way) {
+        let name = format!("{outer}{}", name.text());
+        passed_over.push(PassedOver { name, what: tree.what(*value) });
+    }
+    Some(id)
 }
 
 fn no_such_key(tree: &mut Tree, root: Id, key: &str) -> Error {
@@ -116,7 +135,7 @@ fn search(tree: &mut Tree, root: Id) -> Read<Found> {
         if has_own {
             return Err(ambiguous(&found, &candidates, has_own));
         }
-        for (key, value) in entries.iter().filter(|(_, value)| *value != chosen.id) {
+        for (key, value) in entries.iter().filter(|(key, _)| key.text() != chosen.key) {
             let name = under(found.key.as_deref(), key.text());
             found.passed_over.push(PassedOver { name, what: tree.what(*value) });
         }
@@ -141,7 +160,9 @@ fn candidates(tree: &mut Tree, entries: &[(Key, Id)], of_training: &[bool]) -> V
     for ((key, id), of_training) in entries.iter().zip(of_training) {
         let Key::Name(name) = key else { continue };
         let is_known = KNOWN.contains(&&*name.to_lowercase());
-        if *of_training || !(tree.is_mapping(*id) && tree.holds_weights(*id)) {
+        // A list may be anything, but not under such a key.
+        let may_be = tree.is_mapping(*id) || (is_known && tree.entries(*id).is_some());
+        if *of_training || !(may_be && tree.holds_weights(*id)) {
             continue;
         }
         match candidates.iter_mut().find(|candidate| candidate.id == *id) {

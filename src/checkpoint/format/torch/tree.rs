@@ -170,7 +170,9 @@ impl<'g> Tree<'g> {
     /// Whether an entry is of training and not of weights.
     pub fn is_of_training(&self, key: &Key, id: Id) -> bool {
         let key = key.text().to_lowercase();
-        self.is_optimizer(id) || NO_WEIGHTS.iter().any(|part| key.contains(part))
+        self.is_optimizer(id)
+            || key.starts_with("opt")
+            || NO_WEIGHTS.iter().any(|part| key.contains(part))
     }
 
     /// What an entry that isn't taken is.

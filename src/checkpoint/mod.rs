@@ -62,6 +62,7 @@ mod format;
 mod layers;
 mod open;
 mod pattern;
+mod room;
 mod save;
 mod state;
 mod tensor;
@@ -70,6 +71,7 @@ mod unreadable;
 
 pub use ::safetensors::Dtype;
 
+pub use atomic_file::AtomicFile;
 pub use fold::options::FoldOptions;
 pub use fold::report::{FoldReport, FoldedLayer};
 pub use layers::framework::Framework;

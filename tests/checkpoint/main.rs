@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod atomic;
 mod batch_norms;
 mod fold;
 mod formats;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
-use super::text::shown_path;
+use super::text::{shown, shown_path};
 use crate::error::{Error, ErrorKind, Operation, Result};
 
 /// A file to be, under a temporary name beside its own (`.do-conv-….part`), which goes with this value
@@ -251,6 +251,9 @@ fn exists(operation: Operation, path: &Path) -> Error {
 }
 
 fn refused(operation: Operation, path: &Path, error: &io::Error) -> Error {
-    let field = shown_path(path);
-    operation.error(ErrorKind::File, field, "a file that can be written", error)
+    // Temporary files put their own path, whole, around what the system says.
+    let cause = error.get_ref().and_then(|wrapped| wrapped.source());
+    let got = cause.map_or_else(|| error.to_string(), ToString::to_string);
+    let expected = "a file that can be written";
+    operation.error(ErrorKind::File, shown_path(path), expected, shown(&got))
 }

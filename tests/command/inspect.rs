@@ -55,9 +55,9 @@ fn large_numbers_have_their_thousands_apart() {
     checkpoint.insert("a.W", tensor(&[1234, 1000, 1], |_| 1.0));
     checkpoint.save(folder.path().join("in"), false).unwrap();
     let got = stdout(&["inspect", "in"], folder.path());
-    assert!(got.contains("1 DO-Conv layers, 1,234,000 parameters, 1,234,000 folded"), "{got}");
+    assert!(got.contains("1 DO-Conv layer, 1,234,000 parameters, 1,234,000 folded"), "{got}");
     let got = stdout(&["fold", "in", "out"], folder.path());
-    assert!(got.ends_with("out: 1 tensors, 4.94 MB\n"), "{got}");
+    assert!(got.ends_with("out: 1 tensor, 4.94 MB\n"), "{got}");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn inspect_says_what_tells_a_pairing_and_fold_refuses_one_that_nothing_tells() {
 layer  type      W          D          kernel  d_mul  dtype  pairing  parameters  folded
 g      DO-GConv  [8, 2, 4]  [8, 4, 4]  2x2         4  F32    ?               192      64
 
-1 DO-Conv layers, 192 parameters, 64 folded; 4 other tensors
+1 DO-Conv layer, 192 parameters, 64 folded; 4 other tensors
 layers to be told their pairing, --pairing input-channel, pytorch or tensorflow: g
 "
     );

@@ -77,6 +77,7 @@ fn a_file_beyond_the_limit_leaves_nothing() {
     assert_eq!(names(path), ["in"]);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn room_that_can_not_be_had_is_an_error() {
     let folder = tempfile::tempdir().unwrap();

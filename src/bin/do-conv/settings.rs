@@ -73,9 +73,8 @@ impl Reading {
         options.max_bytes = self.max_bytes;
         let Ok(checkpoint) = Checkpoint::open_with(path, &options) else { return Vec::new() };
         let names = checkpoint.tensors().map(|(name, _)| name);
-        let ends = names.flat_map(|name| name.match_indices('.').map(|(at, _)| &name[..at]));
-        let mut dictionaries: Vec<_> = ends.map(str::to_owned).collect();
-        dictionaries.sort();
+        let dictionaries = names.filter_map(|name| Some(name.split_once('.')?.0.to_owned()));
+        let mut dictionaries: Vec<_> = dictionaries.collect();
         dictionaries.dedup();
         dictionaries
     }

@@ -70,6 +70,12 @@ pub fn count(number: usize) -> String {
     text
 }
 
+/// A number of things: `1 layer`, `1,234 layers`.
+pub fn counted(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", count(number))
+}
+
 /// A number of bytes in decimal units: `1.23 MB`.
 pub fn bytes(number: u64) -> String {
     DecimalBytes(number).to_string()
@@ -114,6 +120,8 @@ mod tests {
         ] {
             assert_eq!(count(number), text);
         }
+        let layers = [1, 1234].map(|number| counted(number, "layer"));
+        assert_eq!(layers, ["1 layer", "1,234 layers"]);
         assert_eq!([bytes(999), bytes(1_234_567)], ["999 B", "1.23 MB"]);
     }
 

@@ -14,7 +14,7 @@ use crate::interrupt::Interrupt;
 use crate::print::print;
 use crate::settings::unique;
 use crate::table::{Kind, Table, columns};
-use crate::text::{bytes, count, shown, shown_path};
+use crate::text::{bytes, count, counted, shown, shown_path};
 use crate::words::{Work, is_unwritable, unwritable};
 use files::{Job, NewFolder};
 
@@ -160,16 +160,17 @@ fn part(job: &Job, report: &FoldReport) -> String {
         trained += layer.parameters.trained;
         folded += layer.parameters.folded;
     }
-    let (layers, tensors) = (count(report.layers.len()), count(report.tensors));
+    let layers = counted(report.layers.len(), "layer");
+    let tensors = counted(report.tensors, "tensor");
     let written = match &job.output {
         Some(output) => {
-            format!("{}: {tensors} tensors, {}", shown_path(output), bytes(report.bytes))
+            format!("{}: {tensors}, {}", shown_path(output), bytes(report.bytes))
         }
         None => "nothing was written".to_owned(),
     };
-    let [trained, folded] = [trained, folded].map(count);
+    let (trained, folded) = (counted(trained, "parameter"), count(folded));
     format!(
-        "{}\n{layers} layers folded and checked, {trained} parameters to {folded}\n{written}\n",
+        "{}\n{layers} folded and checked, {trained} to {folded}\n{written}\n",
         table.text(columns())
     )
 }

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::print::print;
 use crate::settings::Reading;
 use crate::table::{Kind, Table, columns};
-use crate::text::{count, shown, shown_path};
+use crate::text::{count, counted, shown, shown_path};
 use crate::words::Work;
 
 pub fn run(arguments: &Inspect) -> Result<(), Failure> {
@@ -70,11 +70,11 @@ impl<'a> Inspected<'a> {
             text += &table(&self.layers).text(columns());
             text.push('\n');
         }
-        let [trained, folded] = self.parameters().map(count);
-        let (layers, others) = (count(self.layers.len()), count(self.others()));
-        text += &format!(
-            "{layers} DO-Conv layers, {trained} parameters, {folded} folded; {others} other tensors\n"
-        );
+        let [trained, folded] = self.parameters();
+        let layers = counted(self.layers.len(), "DO-Conv layer");
+        let trained = counted(trained, "parameter");
+        let (folded, others) = (count(folded), counted(self.others(), "other tensor"));
+        text += &format!("{layers}, {trained}, {folded} folded; {others}\n");
         text + &self.needs()
     }
 

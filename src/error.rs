@@ -29,6 +29,8 @@ pub enum ErrorKind {
     File,
     /// There is a file already where one is to be written, and leave to overwrite it wasn't given.
     Exists,
+    /// The caller wanted a long operation to stop.
+    Cancelled,
     /// A file doesn't hold what its format demands, or a checkpoint not what a layer demands.
     Format,
 }

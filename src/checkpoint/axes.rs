@@ -1,6 +1,10 @@
 //! Axes in another order than they are stored in.
 
+use std::io;
+
 use ndarray::ArrayView;
+
+use super::room::room;
 
 /// The extents of stored axes of which `axes`, in that order, have the extents `shape`.
 pub fn stored_shape(shape: [usize; 3], axes: [usize; 3]) -> [usize; 3] {
@@ -19,12 +23,21 @@ pub fn permute_into<T: Copy>(elements: &[T], shape: &[usize], axes: &[usize], ta
 }
 
 /// The same of elements of 1, 2, 4 or 8 bytes, as a new array.
-pub fn permuted_bytes(bytes: &[u8], shape: &[usize], axes: &[usize], size: usize) -> Vec<u8> {
-    fn elements<const N: usize>(bytes: &[u8], shape: &[usize], axes: &[usize]) -> Vec<u8> {
+pub fn permuted_bytes(
+    bytes: &[u8],
+    shape: &[usize],
+    axes: &[usize],
+    size: usize,
+) -> io::Result<Vec<u8>> {
+    fn elements<const N: usize>(
+        bytes: &[u8],
+        shape: &[usize],
+        axes: &[usize],
+    ) -> io::Result<Vec<u8>> {
         let elements = bytes.as_chunks::<N>().0;
-        let mut permuted = Vec::with_capacity(elements.len());
+        let mut permuted = room(elements.len())?;
         permute_into(elements, shape, axes, &mut permuted);
-        permuted.into_flattened()
+        Ok(permuted.into_flattened())
     }
     match size {
         1 => elements::<1>(bytes, shape, axes),

@@ -79,6 +79,7 @@ mod layers;
 mod open;
 mod opened;
 mod pattern;
+mod room;
 mod save;
 mod state;
 mod tensor;
@@ -87,6 +88,7 @@ mod unreadable;
 
 pub use ::safetensors::Dtype;
 
+pub use atomic_file::AtomicFile;
 pub use fold::options::FoldOptions;
 pub use fold::report::{FoldReport, FoldedLayer};
 pub use layers::framework::Framework;

@@ -7,7 +7,11 @@ use std::io;
 use ndarray::ArrayD;
 
 use super::float::Float;
+<<<<<<< HEAD
 use super::opened::Opened;
+=======
+use super::room::zeros;
+>>>>>>> command
 use super::tensor::Tensor;
 use super::text::shown;
 use super::unreadable::unreadable;
@@ -93,7 +97,7 @@ impl Checkpoint {
             let expected = "F16, BF16, F32 or F64 elements";
             operation.error(ErrorKind::Format, shown(name), expected, tensor.dtype())
         })?;
-        let mut values = vec![0.0; contents.len() / float.size()];
+        let mut values = zeros(contents.len() / float.size()).map_err(failed)?;
         contents.widen(float, 0, &mut values).map_err(failed)?;
         Ok(values)
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use safetensors::Dtype;
 
 use super::float::Float;
+use super::room::{resize, zeros};
 use super::text::shown;
 use super::unreadable::unreadable;
 use crate::error::{ErrorKind, Operation, Result};
@@ -110,10 +111,11 @@ impl Tensor {
         match contents {
             Contents::Whole(bytes) => Ok(bytes),
             Contents::File(file, start, len) => {
-                let mut bytes = vec![0; len];
-                let read = file.read_at(start, &mut bytes);
-                read.map_err(|error| unreadable(operation, name, &error))?;
-                Ok(bytes.into())
+                let bytes = zeros(len).and_then(|mut bytes| {
+                    file.read_at(start, &mut bytes)?;
+                    Ok(bytes.into())
+                });
+                bytes.map_err(|error| unreadable(operation, name, &error))
             }
         }
     }
@@ -163,7 +165,7 @@ impl Contents<'_> {
         match self {
             Self::Whole(bytes) => Ok(&bytes[range]),
             Self::File(file, start, _) => {
-                buffer.resize(range.len(), 0);
+                resize(buffer, range.len())?;
                 file.read_at(start + range.start as u64, buffer)?;
                 Ok(buffer)
             }

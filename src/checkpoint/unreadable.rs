@@ -6,8 +6,11 @@ use std::path::Path;
 use super::text::{OPEN, shown, shown_path};
 use crate::error::{Error, ErrorKind, Operation};
 
-/// The error for a tensor or a part of a file whose bytes can't be read.
+/// The error for a tensor or a part of a file whose bytes can't be read, or that there is no room for.
 pub fn unreadable(operation: Operation, name: &str, error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::OutOfMemory {
+        return operation.error(ErrorKind::Memory, shown(name), "room for it", "none");
+    }
     let got = shown(&error.to_string());
     operation.error(fault(error), shown(name), "readable data", got)
 }
@@ -37,6 +40,7 @@ mod tests {
             (io::ErrorKind::PermissionDenied, ErrorKind::File),
             (io::ErrorKind::StaleNetworkFileHandle, ErrorKind::File),
             (io::ErrorKind::Other, ErrorKind::File),
+            (io::ErrorKind::OutOfMemory, ErrorKind::Memory),
         ] {
             let error = unreadable(Operation("Checkpoint::read"), "a", &error.into());
             assert_eq!((error.kind, &*error.field), (kind, "a"), "{error}");

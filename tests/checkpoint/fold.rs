@@ -1,6 +1,7 @@
 //! The fold of whole checkpoints.
 
 use std::fs;
+use std::ops::ControlFlow;
 
 use do_conv::checkpoint::{
     Checkpoint, Dtype, FoldOptions, FoldReport, Framework, LayerOptions, PairingSource, Tensor,
@@ -472,6 +473,7 @@ fn an_existing_file_stays_and_threads_do_not_matter() {
     );
     let folded = checkpoint.fold_with(&path, &FoldOptions::default(), &|_, _| {
         fs::write(&path, "another's").unwrap();
+        ControlFlow::Continue(())
     });
     refused(folded, ErrorKind::Exists, &text);
     assert_eq!(fs::read(&path).unwrap(), b"another's");
@@ -481,6 +483,7 @@ fn an_existing_file_stays_and_threads_do_not_matter() {
         let mut done = done.lock().unwrap();
         *done = now.max(*done);
         *total.lock().unwrap() = all;
+        ControlFlow::Continue(())
     });
     let total = *total.lock().unwrap();
     assert_eq!((*done.lock().unwrap(), report.unwrap().tensors), (total, 2));

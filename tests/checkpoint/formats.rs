@@ -241,14 +241,14 @@ fn a_link_is_no_new_file_and_a_folder_no_file_to_overwrite() {
         refused(Checkpoint::new().save(path, overwrite), kind, &text);
         assert!(path.is_symlink());
     };
-    let [new, regular] = [
+    let [new, regular, nothing] = [
         "a new file, or leave to overwrite it, got an existing one",
         "a regular file to overwrite, got another kind of thing",
+        "a regular file to overwrite, got a link to nothing",
     ];
     refusal(&nowhere, false, ErrorKind::Exists, new);
     refusal(&inside, true, ErrorKind::File, regular);
-    Checkpoint::new().save(&nowhere, true).unwrap();
-    assert!(!nowhere.is_symlink() && nowhere.is_file());
+    refusal(&nowhere, true, ErrorKind::File, nothing);
 }
 
 #[cfg(unix)]

@@ -4,6 +4,7 @@
 mod common;
 
 mod as_saved;
+mod atomic;
 mod batch_norms;
 mod fold;
 mod formats;

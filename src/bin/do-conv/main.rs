@@ -3,39 +3,34 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod failure;
 mod fold;
-mod hint;
 mod inspect;
+mod interrupt;
+mod nearest;
+mod print;
+mod settings;
+mod shell;
 mod table;
+mod text;
+mod usage;
+mod words;
 
-use std::error::Error;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use arguments::{Arguments, Command};
+use arguments::Command;
+use failure::Failure;
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let arguments = match usage::parse() {
+        Ok(arguments) => arguments,
+        Err(status) => return status,
+    };
+    let result = match arguments.command {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Fold(arguments) => fold::run(&arguments),
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man { folder } => shell::man(folder.as_deref()),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads the output has enough of it: `do-conv inspect FILE | head`.
-        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            if let Some(hint) = hint::of(&*error) {
-                eprintln!("hint: {hint}");
-            }
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    result.map_or_else(|failure: Failure| failure.report(), |()| ExitCode::SUCCESS)
 }

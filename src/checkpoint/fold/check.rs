@@ -6,9 +6,11 @@
 //! right number by chance only, with probability zero for an input of random reals.
 
 use std::cmp::Ordering;
+use std::io;
 
 use super::dot::dot;
 use crate::checkpoint::float::Float;
+use crate::checkpoint::room::{room, zeros};
 use crate::compose::Composer;
 use crate::layer::sampler::Sampler;
 
@@ -68,18 +70,26 @@ enum Features {
 
 impl Probe {
     /// For a layer with that offset of `D`, `[I, MN, S]`.
-    pub fn new(composer: Composer, by_input_channel: bool, d_offset: Option<&[f64]>) -> Self {
+    pub fn new(
+        composer: Composer,
+        by_input_channel: bool,
+        d_offset: Option<&[f64]>,
+    ) -> io::Result<Self> {
         let Composer { groups, group_inputs, taps, d_mul, .. } = composer;
-        let mut x = vec![0.0; groups * group_inputs * taps];
+        let mut x = zeros(groups * group_inputs * taps)?;
         Sampler::new(0).uniform(1.0, &mut x);
         let size = |x: &[f64]| x.iter().map(|x| x.abs()).sum();
         let sizes = x.chunks_exact(group_inputs * taps).map(size).collect();
         let features = match d_offset {
             None => Features::Input,
-            Some(d_offset) if !by_input_channel => Features::Offset(d_offset.to_vec()),
+            Some(d_offset) if !by_input_channel => {
+                let mut copy = room(d_offset.len())?;
+                copy.extend_from_slice(d_offset);
+                Features::Offset(copy)
+            }
             Some(d_offset) => {
-                let mut features = [vec![0.0; x.len() / taps * d_mul], Vec::new()];
-                features[1] = features[0].clone();
+                let len = x.len() / taps * d_mul;
+                let mut features = [zeros(len)?, zeros(len)?];
                 let [sums, absolutes] = &mut features;
                 let channels = x.chunks_exact(taps).zip(d_offset.chunks_exact(taps * d_mul));
                 let targets = sums.chunks_exact_mut(d_mul).zip(absolutes.chunks_exact_mut(d_mul));
@@ -89,7 +99,7 @@ impl Probe {
                 Features::Channels(features)
             }
         };
-        Self { composer, x, sizes, features }
+        Ok(Self { composer, x, sizes, features })
     }
 
     /// Compares some output channels from `first` on: `w`, `[outputs, n, S]`, times the channels'
@@ -204,7 +214,8 @@ mod tests {
     fn a_right_kernel_passes_and_a_wrong_one_does_not() {
         for pairing in Pairing::ALL {
             let (composer, [d_offset, w, mut weight]) = layer(pairing);
-            let probe = Probe::new(composer, pairing == Pairing::InputChannel, Some(&d_offset));
+            let probe =
+                Probe::new(composer, pairing == Pairing::InputChannel, Some(&d_offset)).unwrap();
             for float in [Float::F16, Float::F32, Float::F64] {
                 let mut rounded = weight.clone();
                 float.round(&mut rounded, &mut vec![0; 96 * float.size()]);
@@ -214,7 +225,8 @@ mod tests {
             }
             for other in Pairing::ALL {
                 let composer = Composer { pairing: other, ..composer };
-                let probe = Probe::new(composer, other == Pairing::InputChannel, Some(&d_offset));
+                let probe =
+                    Probe::new(composer, other == Pairing::InputChannel, Some(&d_offset)).unwrap();
                 let worst = probe.compare(Float::F32, 0, &w, None, &weight);
                 assert_eq!(worst.is_within_bound(), other == pairing, "{other:?} {worst:?}");
             }
@@ -272,7 +284,8 @@ mod tests {
     fn the_bound_is_that_of_its_definition_and_holds_from_both_sides() {
         for pairing in Pairing::ALL {
             let (composer, [d_offset, w, weight]) = layer(pairing);
-            let probe = Probe::new(composer, pairing == Pairing::InputChannel, Some(&d_offset));
+            let probe =
+                Probe::new(composer, pairing == Pairing::InputChannel, Some(&d_offset)).unwrap();
             for (float, size, margin) in [
                 (Float::F16, 1.0, 0.02),
                 (Float::BF16, 1.0, 0.02),
@@ -346,7 +359,7 @@ mod tests {
     #[test]
     fn a_scale_is_part_of_the_kernel() {
         let (composer, [d_offset, w, mut weight]) = layer(Pairing::InputChannel);
-        let probe = Probe::new(composer, true, Some(&d_offset));
+        let probe = Probe::new(composer, true, Some(&d_offset)).unwrap();
         let scale: Vec<f64> = (0..12).map(|o| f64::from(o) - 5.5).collect();
         assert!(!probe.compare(Float::F32, 0, &w, Some(&scale), &weight).is_within_bound());
         let rows = weight.chunks_exact_mut(8).zip(&scale);

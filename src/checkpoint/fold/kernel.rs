@@ -14,6 +14,7 @@ use crate::checkpoint::axes::{permute_into, stored_shape};
 use crate::checkpoint::float::Float;
 use crate::checkpoint::format::safetensors::Entry;
 use crate::checkpoint::layers::layer_info::LayerInfo;
+use crate::checkpoint::room::{resize, room, zeros};
 use crate::checkpoint::state::Checkpoint;
 use crate::checkpoint::tensor::Contents;
 use crate::checkpoint::text::shown;
@@ -178,7 +179,8 @@ impl KernelFold<'_> {
         let [d_mul, inputs, outputs] = stored_shape(self.layer.w_shape(), axes);
         let size = w.float.size();
         let plane = inputs * outputs * size;
-        let (mut ordered, mut buffer) = (vec![0; w.contents.len()], Vec::new());
+        let mut ordered = zeros(w.contents.len()).map_err(self.failed(w.key))?;
+        let mut buffer = Vec::new();
         for s in 0..d_mul {
             let bytes = w.contents.part(s * plane..(s + 1) * plane, &mut buffer);
             let bytes = bytes.map_err(self.failed(w.key))?;
@@ -204,7 +206,8 @@ impl KernelFold<'_> {
             }
             _ => None,
         };
-        let probe = Probe::new(composer, !layer.needs_pairing(), d_offset.as_deref());
+        let probe = Probe::new(composer, !layer.needs_pairing(), d_offset.as_deref())
+            .map_err(self.failed(layer.name()))?;
         let transposed = d_offset.map(|d_offset| composer.transposed(d_offset));
         let outputs = groups.start * composer.group_outputs..groups.end * composer.group_outputs;
         Ok(Groups { outputs, composer, transposed, probe })
@@ -220,7 +223,7 @@ impl KernelFold<'_> {
         range: Range<usize>,
     ) -> Result<Vec<f64>> {
         let &Stored { key, float, ref contents } = stored;
-        let mut values = Vec::with_capacity(range.len() + BEYOND);
+        let mut values = room(range.len() + BEYOND).map_err(self.failed(key))?;
         values.resize(range.len(), 0.0);
         contents.widen(float, range.start, &mut values).map_err(self.failed(key))?;
         expect_finite(self.operation, key, &values, range.start)?;
@@ -235,7 +238,7 @@ impl KernelFold<'_> {
         if axes == [0, 1, 2] {
             return Ok(values);
         }
-        let mut ordered = Vec::with_capacity(values.len() + BEYOND);
+        let mut ordered = room(values.len() + BEYOND).map_err(self.failed(key))?;
         permute_into(&values, &stored_shape(shape, axes), &axes, &mut ordered);
         Ok(ordered)
     }
@@ -274,11 +277,11 @@ impl KernelFold<'_> {
         let row = composer.group_inputs * composer.d_mul;
         let range = first * row * float.size()..outputs.end * row * float.size();
         let bytes = stored.contents.part(range, read);
-        w.resize(outputs.len() * row, 0.0);
+        resize(w, outputs.len() * row).map_err(self.failed(stored.key))?;
         float.widen(bytes.map_err(self.failed(stored.key))?, w);
 
         let weight_row = composer.group_inputs * composer.taps;
-        weight.resize(outputs.len() * weight_row, 0.0);
+        resize(weight, outputs.len() * weight_row).map_err(self.failed(stored.key))?;
         match transposed {
             Some(transposed) => {
                 let machine = Machine::new(memory);
@@ -291,7 +294,7 @@ impl KernelFold<'_> {
                 weight.iter_mut().for_each(|weight| *weight *= scale);
             }
         }
-        rounded.resize(weight.len() * float.size(), 0);
+        resize(rounded, weight.len() * float.size()).map_err(self.failed(stored.key))?;
         float.round(weight, rounded);
         let scale = self.scale.as_ref().map(|scale| &scale[start..]);
         let worst = probe.compare(float, first - start, w, scale, weight);

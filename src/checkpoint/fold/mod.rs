@@ -11,6 +11,7 @@ mod pieces;
 pub mod report;
 mod sink;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::atomic_file::AtomicFile;
@@ -22,7 +23,7 @@ use kernel::{KernelFold, Spare, Target};
 use options::FoldOptions;
 use pieces::{Piece, folded_metadata, pieces};
 use report::{FoldReport, FoldedLayer};
-use sink::Sink;
+use sink::{Progress, Sink};
 
 impl Checkpoint {
     /// Writes a safetensors file in which every layer is a plain one: its kernel `[O, n, M, N]`,
@@ -33,21 +34,43 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::check_fold`] and [`Checkpoint::save`]. Nothing is written then.
     pub fn fold(&self, path: impl AsRef<Path>, options: &FoldOptions) -> Result<FoldReport> {
-        self.fold_with(path, options, &|_, _| ())
+        self.fold_with(path, options, &|_, _| ControlFlow::Continue(()))
     }
 
     /// As [`Checkpoint::fold`], and calls `progress` with the bytes done and those of all tensors, from
-    /// any thread.
+    /// any thread; [`ControlFlow::Break`] stops the fold.
     ///
     /// # Errors
-    /// As [`Checkpoint::fold`].
+    /// As [`Checkpoint::fold`], and [`ErrorKind::Cancelled`] if `progress` stopped it.
     pub fn fold_with(
         &self,
         path: impl AsRef<Path>,
         options: &FoldOptions,
-        progress: &(dyn Fn(u64, u64) + Sync),
+        progress: Progress,
     ) -> Result<FoldReport> {
-        self.fold_to(Some(path.as_ref()), Operation("Checkpoint::fold"), options, progress)
+        let (report, file) = self.fold_unnamed(path, options, progress)?;
+        file.persist()?;
+        Ok(report)
+    }
+
+    /// As [`Checkpoint::fold_with`], but the file, which is whole and on the disk, waits for its name:
+    /// [`AtomicFile::persist_all`] gives it that together with others'.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::fold_with`].
+    pub fn fold_unnamed(
+        &self,
+        path: impl AsRef<Path>,
+        options: &FoldOptions,
+        progress: Progress,
+    ) -> Result<(FoldReport, AtomicFile)> {
+        let operation = Operation("Checkpoint::fold");
+        let create = |head: &[u8], len| {
+            AtomicFile::create(operation, path.as_ref(), options.overwrite, head, len)
+        };
+        let (report, file) = self.fold_to(create, operation, options, progress)?;
+        file.sync()?;
+        Ok((report, file))
     }
 
     /// A fold that isn't written: does the same work, and refuses all that [`Checkpoint::fold`] refuses
@@ -61,30 +84,32 @@ impl Checkpoint {
     /// before or after, for a variance that can't be divided by, and if a check should fail;
     /// [`ErrorKind::File`] and [`ErrorKind::Format`] for a tensor that can't be read.
     pub fn check_fold(&self, options: &FoldOptions) -> Result<FoldReport> {
-        self.check_fold_with(options, &|_, _| ())
+        self.check_fold_with(options, &|_, _| ControlFlow::Continue(()))
     }
 
     /// As [`Checkpoint::check_fold`], and calls `progress` with the bytes done and those of all tensors,
-    /// from any thread.
+    /// from any thread; [`ControlFlow::Break`] stops the fold.
     ///
     /// # Errors
-    /// As [`Checkpoint::check_fold`].
-    pub fn check_fold_with(
-        &self,
-        options: &FoldOptions,
-        progress: &(dyn Fn(u64, u64) + Sync),
-    ) -> Result<FoldReport> {
-        self.fold_to(None, Operation("Checkpoint::check_fold"), options, progress)
+    /// As [`Checkpoint::check_fold`], and [`ErrorKind::Cancelled`] if `progress` stopped it.
+    pub fn check_fold_with(&self, options: &FoldOptions, progress: Progress) -> Result<FoldReport> {
+        let none = |_: &[u8], _| Ok(None);
+        let operation = Operation("Checkpoint::check_fold");
+        self.fold_to(none, operation, options, progress).map(|(report, _)| report)
     }
 
-    /// Folds into a file, or into none; errors name that operation.
-    fn fold_to(
+    /// Folds into the file that is created for a head and so many bytes after it, or into none; errors
+    /// name that operation.
+    fn fold_to<F>(
         &self,
-        path: Option<&Path>,
+        create: impl FnOnce(&[u8], u64) -> Result<F>,
         operation: Operation,
         options: &FoldOptions,
-        progress: &(dyn Fn(u64, u64) + Sync),
-    ) -> Result<FoldReport> {
+        progress: Progress,
+    ) -> Result<(FoldReport, F)>
+    where
+        for<'f> &'f F: Into<Option<&'f AtomicFile>>,
+    {
         let layers = self.layers(&options.layers)?;
         if layers.is_empty() {
             let expected = "a DO-Conv layer of that framework";
@@ -100,9 +125,8 @@ impl Checkpoint {
             &folded_metadata(self, &layers, &options.layers),
         )?;
         let (head, len) = (&plan.head, plan.data_len);
-        let create = |path| AtomicFile::create(operation, path, options.overwrite, head, len);
-        let file = path.map(create).transpose()?;
-        let sink = Sink::new(file.as_ref(), len, progress);
+        let file = create(head, len)?;
+        let sink = Sink::new(operation, (&file).into(), len, progress);
         let mut kernels = Vec::new();
         let handle = sink.handle()?;
         for entry in &plan.entries {
@@ -137,10 +161,8 @@ impl Checkpoint {
         });
         let mut layers = layers.collect::<Result<Vec<_>>>()?;
         layers.sort_by(|a, b| a.name.cmp(&b.name));
-        if let Some(file) = file {
-            file.persist()?;
-        }
-        Ok(FoldReport { layers, tensors: plan.entries.len(), bytes: head.len() as u64 + len })
+        let bytes = head.len() as u64 + len;
+        Ok((FoldReport { layers, tensors: plan.entries.len(), bytes }, file))
     }
 
     /// Folds kernels, one after the other; gives how the check of each came out.

@@ -1,27 +1,33 @@
 //! Where the bytes of a fold go.
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::checkpoint::atomic_file::AtomicFile;
-use crate::error::Result;
+use crate::error::{ErrorKind, Operation, Result};
+
+/// Is told the bytes done and those of all tensors, and says whether to go on.
+pub type Progress<'a> = &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync + 'a);
 
 /// A file, or nothing for a fold that is only checked; counts the bytes either way.
 pub struct Sink<'a> {
+    operation: Operation,
     file: Option<&'a AtomicFile>,
     /// Bytes of all tensors.
     total: u64,
     done: AtomicU64,
-    progress: &'a (dyn Fn(u64, u64) + Sync),
+    progress: Progress<'a>,
 }
 
 impl<'a> Sink<'a> {
     pub fn new(
+        operation: Operation,
         file: Option<&'a AtomicFile>,
         total: u64,
-        progress: &'a (dyn Fn(u64, u64) + Sync),
+        progress: Progress<'a>,
     ) -> Self {
-        Self { file, total, done: 0.into(), progress }
+        Self { operation, file, total, done: 0.into(), progress }
     }
 
     /// What a thread writes with.
@@ -36,7 +42,12 @@ impl<'a> Sink<'a> {
         }
         let len = bytes.len() as u64;
         let done = self.done.fetch_add(len, Ordering::Relaxed) + len;
-        (self.progress)(done, self.total);
-        Ok(())
+        match (self.progress)(done, self.total) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => {
+                let (expected, got) = ("leave to go on", "a wish to stop");
+                Err(self.operation.error(ErrorKind::Cancelled, "progress", expected, got))
+            }
+        }
     }
 }

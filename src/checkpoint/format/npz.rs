@@ -93,7 +93,7 @@ impl Lazy for NpzArray {
             // The file has the reversed array in row-major order.
             let reversed: Vec<usize> = shape.iter().rev().copied().collect();
             let axes: Vec<usize> = (0..shape.len()).rev().collect();
-            bytes = permuted_bytes(&bytes, &reversed, &axes, size);
+            bytes = permuted_bytes(&bytes, &reversed, &axes, size)?;
         }
         Ok(bytes)
     }

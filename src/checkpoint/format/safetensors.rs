@@ -16,8 +16,12 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+<<<<<<< HEAD
 use super::container::Parts;
 use crate::checkpoint::opened::Opened;
+=======
+use crate::checkpoint::room::zeros;
+>>>>>>> command
 use crate::checkpoint::tensor::{Bytes, SharedFile, Tensor, byte_len};
 use crate::checkpoint::text::{OPEN, shown};
 use crate::checkpoint::unreadable::unreadable;
@@ -84,7 +88,7 @@ pub fn read(mut file: File, len: u64) -> Result<Parts> {
         let expected = format!("a header within the file's {len} bytes, of at most {MAX_HEADER}");
         return refused(&expected, format!("one of {header_len}"));
     }
-    let mut header = vec![0; header_len as usize];
+    let mut header = zeros(header_len as usize).map_err(failed)?;
     file.read_exact(&mut header).map_err(failed)?;
     let header: Header = match serde_json::from_slice(&header) {
         Ok(header) => header,

@@ -7,6 +7,7 @@ use super::framework::Framework;
 use super::layer_info::{Form, Identity, Keys, LayerInfo, PairingSource};
 use super::options::LayerOptions;
 use crate::checkpoint::float::Float;
+use crate::checkpoint::room::resize;
 use crate::checkpoint::state::Checkpoint;
 use crate::checkpoint::tensor::{ELEMENTS_AT_A_TIME, Tensor};
 use crate::checkpoint::text::shown;
@@ -373,7 +374,8 @@ impl Checkpoint {
         let mut identity = Identity::Exact;
         for first in (0..channels).step_by(together) {
             let start = first * taps * d_mul;
-            values.resize(channels.min(first + together) * taps * d_mul - start, 0.0);
+            let len = channels.min(first + together) * taps * d_mul - start;
+            resize(&mut values, len).map_err(failed)?;
             contents.widen(float, start, &mut values).map_err(failed)?;
             layer.composer().at_identity(&mut values).for_each(|value| *value -= 1.0);
             if values.iter().any(|&value| value != 0.0) {

@@ -211,9 +211,14 @@ impl LayerInfo {
         Groups { count: groups, inputs: group_inputs, outputs: group_outputs }
     }
 
+    /// The names of the checkpoint's tensors that are the layer's.
+    pub fn tensor_names(&self) -> impl Iterator<Item = &str> {
+        self.keys.trained().chain(self.keys.bias.as_deref())
+    }
+
     /// The number of tensors of the checkpoint that are the layer's.
     pub fn tensor_count(&self) -> usize {
-        self.keys.trained().chain(self.keys.bias.as_deref()).count()
+        self.tensor_names().count()
     }
 
     /// Trained parameters as they are and folded, the bias included.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use do_conv::checkpoint::{Checkpoint, Dtype, Tensor};
+use do_conv::checkpoint::{Checkpoint, Dtype, SaveOptions, Tensor};
 use serde_json::Value;
 
 fn do_conv(arguments: &[&str], folder: &Path) -> Output {
@@ -56,7 +56,7 @@ fn folder() -> tempfile::TempDir {
     for (part, value) in [("running_mean", 1.0), ("running_var", 4.0)] {
         checkpoint.insert(format!("bn.{part}"), tensor(&[2], |_| value));
     }
-    checkpoint.save(folder.path().join("in"), false).unwrap();
+    checkpoint.save(folder.path().join("in"), &SaveOptions::default()).unwrap();
     folder
 }
 
@@ -89,7 +89,7 @@ fn inspect_says_what_tells_a_pairing_and_fold_refuses_one_that_nothing_tells() {
     let path = folder.path();
     let mut checkpoint = Checkpoint::open(path.join("in")).unwrap();
     checkpoint.remove("g.d_diag");
-    checkpoint.save(path.join("bare"), false).unwrap();
+    checkpoint.save(path.join("bare"), &SaveOptions::default()).unwrap();
     let got = stdout(&["inspect", "bare", "--skip", "a"], path);
     assert_eq!(
         got,
@@ -115,7 +115,7 @@ layers to be told their pairing, --pairing input-channel, pytorch or tensorflow:
     stdout(&[&["fold", "bare", "out"], &told[..]].concat(), path);
 
     checkpoint.metadata_mut().insert("do_conv.pairing".into(), "input_channel".into());
-    checkpoint.save(path.join("told"), false).unwrap();
+    checkpoint.save(path.join("told"), &SaveOptions::default()).unwrap();
     let got = stdout(&["inspect", "told", "--skip", "a"], path);
     assert!(got.contains("input channel (metadata)") && !got.contains("to be told"), "{got}");
     stdout(&["fold", "told", "other", "--skip", "a"], path);
@@ -231,7 +231,7 @@ fn hints_go_by_the_kind_of_an_error_and_not_by_a_layer_s_name() {
         checkpoint.insert("z.W", tensor(&[2, 3, 1], |_| 1.0));
         checkpoint.insert(format!("{name}.W"), tensor(&[2, 3, 6], |_| 1.0));
         checkpoint.insert(format!("{name}.D"), tensor(&[3, 6, 6], |_| 0.0));
-        checkpoint.save(path.join(name), false).unwrap();
+        checkpoint.save(path.join(name), &SaveOptions::default()).unwrap();
         for (arguments, operation) in
             [(&["fold", name, "out"][..], "fold"), (&["fold", name, "--dry-run"], "check_fold")]
         {
@@ -244,7 +244,7 @@ fn hints_go_by_the_kind_of_an_error_and_not_by_a_layer_s_name() {
     }
     let mut plain = Checkpoint::new();
     plain.insert("head.weight", tensor(&[2, 2], |_| 0.0));
-    plain.save(path.join("plain"), false).unwrap();
+    plain.save(path.join("plain"), &SaveOptions::default()).unwrap();
     for (arguments, error) in [
         (
             &["fold", "plain", "out"][..],
@@ -272,7 +272,7 @@ fn names_from_a_file_reach_the_terminal_escaped() {
     checkpoint.insert("\u{1b}[31m.W", tensor(&[1, 1, 1], |_| 1.0));
     let long = format!("{}.W", "\u{202e}".repeat(70_000));
     checkpoint.insert(long, tensor(&[1, 1, 1], |_| 1.0));
-    checkpoint.save(folder.path().join("in"), false).unwrap();
+    checkpoint.save(folder.path().join("in"), &SaveOptions::default()).unwrap();
     for arguments in [&["inspect", "in"][..], &["fold", "in", "out"]] {
         let got = stdout(arguments, folder.path());
         assert!(!got.contains('\u{1b}') && got.contains("\\u{1b}[31m"), "{got}");

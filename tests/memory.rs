@@ -85,7 +85,7 @@ fn a_folded_layer_allocates_no_buffers_once_it_is_warm() {
 #[cfg(feature = "checkpoint")]
 #[test]
 fn a_checkpoint_is_folded_in_less_than_twice_its_size() {
-    use do_conv::checkpoint::{Checkpoint, FoldOptions};
+    use do_conv::checkpoint::{Checkpoint, FoldOptions, SaveOptions};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint");
     // Of a depthwise layer most is D, which is held in f64; of a dense one not even W is.
@@ -96,7 +96,7 @@ fn a_checkpoint_is_folded_in_less_than_twice_its_size() {
         let layer: DoConv2d<f32> = config.init(1).unwrap();
         let mut checkpoint = Checkpoint::new();
         checkpoint.insert_layer("a", &layer).unwrap();
-        checkpoint.save(&path, true).unwrap();
+        checkpoint.save(&path, &SaveOptions::default().overwrite(true)).unwrap();
         drop(checkpoint);
         let used = count(|| {
             let checkpoint = Checkpoint::open(&path).unwrap();

@@ -68,6 +68,11 @@ impl AtomicFile {
             .map_err(|error| refused(self.operation, &self.path, &error))
     }
 
+    /// The error for a write of one's own that failed.
+    pub fn refused(&self, error: &io::Error) -> Error {
+        refused(self.operation, &self.path, error)
+    }
+
     /// Gives the file its name, once it is on the disk.
     pub fn persist(self) -> Result<()> {
         let Self { temporary, path, operation, overwrite, .. } = self;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use do_conv::checkpoint::{Checkpoint, FoldOptions, LayerOptions};
+use do_conv::checkpoint::{Checkpoint, FoldOptions, LayerOptions, SaveOptions};
 use do_conv::{Conv2d, Conv2dConfig};
 use ndarray::{Array1, Array4, Dimension};
 
@@ -105,7 +105,7 @@ fn torch_loads_the_folded_files_strictly_and_computes_the_logits() {
     let folder = tempfile::tempdir().unwrap();
     for (name, net) in [("mixed", Net::mixed()), ("mnist_tutorial", Net::mnist_tutorial())] {
         let path = folder.path().join(name);
-        folded(name).save(&path, false).unwrap();
+        folded(name).save(&path, &SaveOptions::default()).unwrap();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/load_folded.py");
         let output = Command::new(&python).args([script, name]).arg(&path).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

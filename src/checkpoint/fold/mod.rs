@@ -6,11 +6,14 @@ mod check;
 mod dot;
 mod finite;
 mod kernel;
+pub mod layout;
 pub mod options;
 mod pieces;
 pub mod report;
+mod second_pass;
 mod sink;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::atomic_file::AtomicFile;
@@ -22,13 +25,17 @@ use kernel::{KernelFold, Spare, Target};
 use options::FoldOptions;
 use pieces::{Piece, folded_metadata, pieces};
 use report::{FoldReport, FoldedLayer};
+use second_pass::SecondPass;
 use sink::Sink;
 
 impl Checkpoint {
-    /// Writes a safetensors file in which every layer is a plain one: its kernel `[O, n, M, N]`,
-    /// composed in `f64`, rounded once to the element type of `W` and checked against `D` and `W` on
-    /// random input. All other tensors are copied, with the metadata. The same checkpoint gives the
-    /// same bytes, whatever file it was read from and for any number of threads.
+    /// Writes a file in which every layer is a plain one: its kernel `[O, n, M, N]`, composed in `f64`,
+    /// rounded once to the element type of `W` and checked against `D` and `W` on random input. All other
+    /// tensors are copied, and in safetensors the metadata. The same checkpoint gives the same bytes,
+    /// whatever file it was read from and for any number of threads.
+    ///
+    /// A format other than safetensors, and a layout other than PyTorch's, take room for a temporary file
+    /// of the kernels beside the new one, and memory for one kernel.
     ///
     /// # Errors
     /// As [`Checkpoint::check_fold`] and [`Checkpoint::save`]. Nothing is written then.
@@ -36,8 +43,8 @@ impl Checkpoint {
         self.fold_with(path, options, &|_, _| ())
     }
 
-    /// As [`Checkpoint::fold`], and calls `progress` with the bytes done and those of all tensors, from
-    /// any thread.
+    /// As [`Checkpoint::fold`], and calls `progress` with the bytes done and all that there are to do,
+    /// from any thread.
     ///
     /// # Errors
     /// As [`Checkpoint::fold`].
@@ -64,8 +71,8 @@ impl Checkpoint {
         self.check_fold_with(options, &|_, _| ())
     }
 
-    /// As [`Checkpoint::check_fold`], and calls `progress` with the bytes done and those of all tensors,
-    /// from any thread.
+    /// As [`Checkpoint::check_fold`], and calls `progress` with the bytes done and all that there are to
+    /// do, from any thread.
     ///
     /// # Errors
     /// As [`Checkpoint::check_fold`].
@@ -91,18 +98,17 @@ impl Checkpoint {
             return Err(operation.error(ErrorKind::Config, "layers", expected, "none"));
         }
         let pieces = pieces(operation, self, &layers, options)?;
-        let plan = Plan::new(
-            operation,
-            pieces
-                .iter()
-                .map(|(name, piece)| (name.as_str(), piece.dtype(), piece.shape()))
-                .collect(),
-            &folded_metadata(self, &layers, &options.layers),
-        )?;
+        let metadata = folded_metadata(self, &layers, &options.layers);
+        let second = SecondPass::new(operation, path, options, &pieces, &metadata)?;
+        let of_this_pass = pieces.iter().filter(|(_, piece)| second.is_none() || piece.is_kernel());
+        let described = of_this_pass.map(|(name, piece)| piece.described(name)).collect();
+        let metadata = if second.is_none() { metadata } else { BTreeMap::new() };
+        let plan = Plan::new(operation, described, &metadata)?;
         let (head, len) = (&plan.head, plan.data_len);
         let create = |path| AtomicFile::create(operation, path, options.overwrite, head, len);
         let file = path.map(create).transpose()?;
-        let sink = Sink::new(file.as_ref(), len, progress);
+        let total = len + second.as_ref().map_or(0, |second| second.len);
+        let sink = Sink::new(file.as_ref(), total, progress);
         let mut kernels = Vec::new();
         let handle = sink.handle()?;
         for entry in &plan.entries {
@@ -137,10 +143,14 @@ impl Checkpoint {
         });
         let mut layers = layers.collect::<Result<Vec<_>>>()?;
         layers.sort_by(|a, b| a.name.cmp(&b.name));
-        if let Some(file) = file {
-            file.persist()?;
-        }
-        Ok(FoldReport { layers, tensors: plan.entries.len(), bytes: head.len() as u64 + len })
+        let bytes = match second {
+            Some(second) => second.write(file.as_ref().map(|file| (file, plan.len())), &sink)?,
+            None => {
+                file.map_or(Ok(()), AtomicFile::persist)?;
+                plan.len()
+            }
+        };
+        Ok(FoldReport { layers, tensors: pieces.len(), bytes })
     }
 
     /// Folds kernels, one after the other; gives how the check of each came out.

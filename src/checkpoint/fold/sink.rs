@@ -9,7 +9,7 @@ use crate::error::Result;
 /// A file, or nothing for a fold that is only checked; counts the bytes either way.
 pub struct Sink<'a> {
     file: Option<&'a AtomicFile>,
-    /// Bytes of all tensors.
+    /// Bytes of all tensors, those that are written twice counted twice.
     total: u64,
     done: AtomicU64,
     progress: &'a (dyn Fn(u64, u64) + Sync),
@@ -34,9 +34,13 @@ impl<'a> Sink<'a> {
         if let (Some(file), Some(handle)) = (self.file, handle) {
             file.write_at(handle, bytes, at)?;
         }
-        let len = bytes.len() as u64;
+        self.count(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Tells that so many more bytes are done.
+    pub fn count(&self, len: u64) {
         let done = self.done.fetch_add(len, Ordering::Relaxed) + len;
         (self.progress)(done, self.total);
-        Ok(())
     }
 }

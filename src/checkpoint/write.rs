@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::atomic_file::AtomicFile;
-use super::format::described::Described;
+use super::format::described::{Described, find};
 use super::format::file_format::FileFormat;
 use super::format::{archive_writer, npz_writer, pickle_writer, safetensors};
 use super::tensor::Tensor;
@@ -66,7 +66,7 @@ impl<'a> FilePlan<'a> {
         };
         let handle = file.handle()?;
         for entry in &plan.entries {
-            let Some(tensor) = tensors.get(entry.name) else { continue };
+            let tensor = find(operation, tensors, entry.name)?;
             let start = entry.info.data_offsets.0 as u64;
             tensor.for_each_part(operation, entry.name, |bytes, at| {
                 wrote(bytes.len() as u64);

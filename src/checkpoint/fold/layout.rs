@@ -39,7 +39,7 @@ impl KernelLayout {
     }
 
     /// The shape of a layer's kernel `[O, n, M, N]`, or a refusal if nothing tells it.
-    pub(in crate::checkpoint) fn shape(
+    pub(crate) fn shape(
         self,
         operation: Operation,
         layer: &LayerInfo,
@@ -63,7 +63,7 @@ impl KernelLayout {
     }
 
     /// A kernel `[O, n, M, N]` in this layout and that shape of it; read when it is needed.
-    pub(in crate::checkpoint) fn stored(
+    pub(crate) fn stored(
         self,
         operation: Operation,
         name: &str,

@@ -8,6 +8,7 @@ use safetensors::Dtype;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipWriter};
 
+use super::described::find;
 use crate::checkpoint::atomic_file::AtomicFile;
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::text::shown;
@@ -33,9 +34,10 @@ pub fn write(
     wrote: &mut dyn FnMut(u64),
 ) -> Result<u64> {
     let refused = |error: io::Error| file.refused(&error);
-    let mut archive = ZipWriter::new(Target::To(BufWriter::new(file.handle()?)));
+    let mut archive = ZipWriter::new(Target::new(BufWriter::new(file.handle()?)));
     for entry in entries {
-        let tensor = entry.tensor.and_then(|name| Some((name, tensors.get(name)?)));
+        let tensor = entry.tensor.map(|name| Ok((name, find(operation, tensors, name)?)));
+        let tensor = tensor.transpose()?;
         let len = entry.start.len() + tensor.map_or(0, |(_, tensor)| tensor.byte_len());
         archive.start_file(&*entry.name, options(len)).map_err(io::Error::from).map_err(refused)?;
         archive.write_all(&entry.start).map_err(refused)?;
@@ -83,65 +85,59 @@ pub fn expect_countable(
 
 /// What an archive is written to. After a failure [`ZipWriter`] still writes its table of contents when it
 /// is dropped, and complains to the standard error if that fails too; so what comes then goes nowhere.
-enum Target<W> {
-    To(W),
-    Nowhere { at: u64, len: u64 },
+struct Target<W> {
+    to: W,
+    has_failed: bool,
+    /// Where the next byte goes.
+    at: u64,
+    /// Bytes so far.
+    len: u64,
 }
 
 impl<W: Write + Seek> Target<W> {
-    /// The outcome, which if it is a failure is the last.
-    fn checked<R>(&mut self, outcome: io::Result<R>) -> io::Result<R> {
-        if outcome.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted) {
-            // An archive is never as long; what is counted from here on matters to nobody.
-            let at = 1 << 62;
-            *self = Self::Nowhere { at, len: at };
+    /// An empty one.
+    fn new(to: W) -> Self {
+        Self { to, has_failed: false, at: 0, len: 0 }
+    }
+
+    /// What `work` gives, or once it has failed what is given `instead`.
+    fn unless_failed<R>(
+        &mut self,
+        work: impl FnOnce(&mut W) -> io::Result<R>,
+        instead: R,
+    ) -> io::Result<R> {
+        if self.has_failed {
+            return Ok(instead);
         }
-        outcome
+        let result = work(&mut self.to);
+        let is_final = |error: &io::Error| error.kind() != io::ErrorKind::Interrupted;
+        self.has_failed = result.as_ref().is_err_and(is_final);
+        result
     }
 }
 
 impl<W: Write + Seek> Write for Target<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::To(target) => {
-                let outcome = target.write(bytes);
-                self.checked(outcome)
-            }
-            Self::Nowhere { at, len } => {
-                *at += bytes.len() as u64;
-                *len = (*len).max(*at);
-                Ok(bytes.len())
-            }
-        }
+        let written = self.unless_failed(|to| to.write(bytes), bytes.len())?;
+        self.at += written as u64;
+        self.len = self.len.max(self.at);
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::To(target) => {
-                let outcome = target.flush();
-                self.checked(outcome)
-            }
-            Self::Nowhere { .. } => Ok(()),
-        }
+        self.unless_failed(W::flush, ())
     }
 }
 
 impl<W: Write + Seek> Seek for Target<W> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        match self {
-            Self::To(target) => {
-                let outcome = target.seek(to);
-                self.checked(outcome)
-            }
-            Self::Nowhere { at, len } => {
-                *at = match to {
-                    SeekFrom::Start(start) => start,
-                    SeekFrom::End(offset) => len.saturating_add_signed(offset),
-                    SeekFrom::Current(offset) => at.saturating_add_signed(offset),
-                };
-                Ok(*at)
-            }
-        }
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        let instead = match position {
+            SeekFrom::Start(start) => start,
+            SeekFrom::End(offset) => self.len.saturating_add_signed(offset),
+            SeekFrom::Current(offset) => self.at.saturating_add_signed(offset),
+        };
+        self.at = self.unless_failed(|to| to.seek(position), instead)?;
+        Ok(self.at)
     }
 }
 
@@ -173,24 +169,30 @@ mod tests {
         }
     }
 
+    /// Writes an archive to a disk of so many bytes, up to the first error; gives its length.
+    fn written(room: usize) -> io::Result<usize> {
+        let mut archive = ZipWriter::new(Target::new(Disk(Cursor::default(), room)));
+        let outcome = ["a", "b", "c"].into_iter().try_for_each(|name| {
+            archive.start_file(name, options(100))?;
+            archive.write_all(&[7; 100])
+        });
+        // As when it is dropped, where an error would be printed.
+        let target = archive.finish();
+        if let Err(error) = outcome {
+            assert!(target.is_ok_and(|target| target.has_failed), "{room}");
+            return Err(error);
+        }
+        let target = target?;
+        assert!(!target.has_failed, "an error that nobody was told of, {room}");
+        Ok(target.to.0.into_inner().len())
+    }
+
     #[test]
     fn a_full_disk_is_an_error_once_and_silence_after_it() {
-        let whole = 1000;
-        for room in 0..whole {
-            let mut archive = ZipWriter::new(Target::To(Disk(Cursor::default(), room)));
-            let mut errors = 0;
-            for name in ["a", "b", "c"] {
-                errors += i32::from(archive.start_file(name, options(100)).is_err());
-                errors += i32::from(archive.write_all(&[7; 100]).is_err());
-            }
-            // Dropped without `finish` it would print.
-            let finished = archive.finish();
-            if room < 600 {
-                assert!(errors > 0 && finished.is_ok(), "{room}");
-            }
-            if errors == 0 && finished.is_ok() {
-                assert!(matches!(finished, Ok(Target::To(_))), "{room}");
-            }
+        let len = written(usize::MAX).unwrap();
+        for room in 0..len {
+            assert_eq!(written(room).unwrap_err().kind(), io::ErrorKind::StorageFull, "{room}");
         }
+        assert_eq!(written(len).unwrap(), len);
     }
 }

@@ -44,7 +44,7 @@ impl FileFormat {
     }
 
     /// The format that was told, or else that of the path.
-    pub(in crate::checkpoint) fn told_or_of(
+    pub(crate) fn told_or_of(
         operation: Operation,
         told: Option<Self>,
         path: &Path,

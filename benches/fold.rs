@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use do_conv::checkpoint::{Checkpoint, Dtype, FoldOptions, Tensor};
+use do_conv::checkpoint::{Checkpoint, Dtype, FoldOptions, SaveOptions, Tensor};
 use do_conv::{DoConv2d, DoConv2dConfig};
 
 /// Writes the checkpoint.
@@ -38,7 +38,7 @@ fn resnet34(path: &Path) {
             inputs = outputs;
         }
     }
-    checkpoint.save(path, false).unwrap();
+    checkpoint.save(path, &SaveOptions::default()).unwrap();
 }
 
 fn fold(c: &mut Criterion) {

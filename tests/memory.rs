@@ -85,7 +85,7 @@ fn a_folded_layer_allocates_no_buffers_once_it_is_warm() {
 #[cfg(feature = "checkpoint")]
 #[test]
 fn a_checkpoint_is_folded_in_less_than_twice_its_size() {
-    use do_conv::checkpoint::{Checkpoint, FoldOptions};
+    use do_conv::checkpoint::{Checkpoint, FileFormat, FoldOptions, KernelLayout, SaveOptions};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint");
     // Of a depthwise layer most is D, which is held in f64; of a dense one not even W is.
@@ -96,15 +96,22 @@ fn a_checkpoint_is_folded_in_less_than_twice_its_size() {
         let layer: DoConv2d<f32> = config.init(1).unwrap();
         let mut checkpoint = Checkpoint::new();
         checkpoint.insert_layer("a", &layer).unwrap();
-        checkpoint.save(&path, true).unwrap();
+        checkpoint.save(&path, &SaveOptions::default().overwrite(true)).unwrap();
         drop(checkpoint);
-        let used = count(|| {
-            let checkpoint = Checkpoint::open(&path).unwrap();
-            checkpoint
-                .fold(folder.path().join("folded"), &FoldOptions::default().overwrite(true))
-                .unwrap();
-        });
-        let share = used.bytes_max as f64 / path.metadata().unwrap().len() as f64;
-        assert!(share <= most, "{share}");
+        let plain = FoldOptions::default().overwrite(true);
+        let kernel = layer.fold().weight().len() as f64 * 4.0;
+        for (options, kernels) in [
+            (plain.clone(), 0.0),
+            (plain.clone().format(FileFormat::PyTorch), 0.0),
+            (plain.layout(KernelLayout::TensorFlow), 1.0),
+        ] {
+            let used = count(|| {
+                let checkpoint = Checkpoint::open(&path).unwrap();
+                checkpoint.fold(folder.path().join("folded"), &options).unwrap();
+            });
+            let share =
+                (used.bytes_max as f64 - kernels * kernel) / path.metadata().unwrap().len() as f64;
+            assert!(share <= most, "{options:?}: {share}");
+        }
     }
 }

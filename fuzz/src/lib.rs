@@ -12,7 +12,7 @@ use std::io::{Cursor, Write};
 use std::sync::Once;
 
 use do_conv::Pairing;
-use do_conv::checkpoint::{Checkpoint, FoldOptions, Framework, LayerOptions};
+use do_conv::checkpoint::{Checkpoint, FoldOptions, Framework, LayerOptions, SaveOptions};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -47,7 +47,7 @@ pub fn examine(bytes: &[u8]) {
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let copy = folder.path().join("copy.safetensors");
-    match checkpoint.save(&copy, false) {
+    match checkpoint.save(&copy, &SaveOptions::default()) {
         Err(_) => assert!(!copy.exists(), "a failure leaves no file"),
         Ok(()) => {
             assert!(readable);

@@ -138,7 +138,8 @@ impl AtomicFile {
         }
     }
 
-    fn refused(&self, error: &io::Error) -> Error {
+    /// The error for a write that failed.
+    pub(super) fn refused(&self, error: &io::Error) -> Error {
         refused(self.operation, &self.destination.path, error)
     }
 }

@@ -4,6 +4,7 @@
 //! (without running any of the code that such a file may ask for) and NumPy's `.npz`;
 //! [`Checkpoint::layers`] finds the DO-Conv layers in it by their keys, [`Checkpoint::fold`] writes a
 //! checkpoint with plain kernels in their place, [`Checkpoint::check_fold`] does all of that but write,
+//! [`Checkpoint::save`] writes one as it is, both in the [`FileFormat`] that the path's extension asks for,
 //! and [`Checkpoint::layer`] and [`Checkpoint::insert_layer`] are the way to and from a
 //! [`DoConv2d`](crate::DoConv2d).
 //!
@@ -63,6 +64,12 @@
 //! `{'c.W': …, 'c': {'W': …}}` has them, are refused. NumPy arrays are tensors as well; those that no
 //! tensor here can be (sparse, quantized, `complex128`) are passed over.
 //!
+//! # Formats and kernels of other frameworks
+//!
+//! Files are written as safetensors, for PyTorch or for NumPy: [`FileFormat`]. Folded kernels are written
+//! as PyTorch or as TensorFlow has them: [`KernelLayout`]. Texts of the metadata are left out of formats
+//! that have no place for them, and such a format is refused where they say what a layer is.
+//!
 //! # Hostile files
 //!
 //! Every length, offset and shape is checked against the file before memory is asked for, and no
@@ -76,6 +83,7 @@ mod float;
 mod fold;
 mod format;
 mod layers;
+mod lost_texts;
 mod open;
 mod opened;
 mod pattern;
@@ -85,16 +93,20 @@ mod state;
 mod tensor;
 mod text;
 mod unreadable;
+mod write;
 
 pub use ::safetensors::Dtype;
 
 pub use atomic_file::AtomicFile;
+pub use fold::layout::KernelLayout;
 pub use fold::options::FoldOptions;
 pub use fold::report::{FoldReport, FoldedLayer};
+pub use format::file_format::FileFormat;
 pub use layers::framework::Framework;
 pub use layers::layer_info::{Form, LayerInfo, PairingSource, ParameterCounts};
 pub use layers::options::LayerOptions;
 pub use open::OpenOptions;
 pub use opened::{Opened, PassedOver};
+pub use save::SaveOptions;
 pub use state::Checkpoint;
 pub use tensor::Tensor;

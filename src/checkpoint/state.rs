@@ -7,11 +7,8 @@ use std::io;
 use ndarray::ArrayD;
 
 use super::float::Float;
-<<<<<<< HEAD
 use super::opened::Opened;
-=======
 use super::room::zeros;
->>>>>>> command
 use super::tensor::Tensor;
 use super::text::shown;
 use super::unreadable::unreadable;

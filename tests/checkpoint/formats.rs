@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use do_conv::ErrorKind;
-use do_conv::checkpoint::{Checkpoint, Dtype, OpenOptions, Tensor};
+use do_conv::checkpoint::{Checkpoint, Dtype, FileFormat, OpenOptions, SaveOptions, Tensor};
 use safetensors::SafeTensors;
 use zip::CompressionMethod;
 
@@ -14,7 +14,7 @@ use super::{data, tensor};
 use crate::common::refused;
 
 /// Element types, shapes and bytes by name.
-type State = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+pub type State = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 /// A safetensors file as the `safetensors` crate reads it.
 fn oracle(path: &str) -> State {
@@ -26,7 +26,8 @@ fn oracle(path: &str) -> State {
         .collect()
 }
 
-fn state(checkpoint: &Checkpoint) -> State {
+/// What a checkpoint has.
+pub fn state(checkpoint: &Checkpoint) -> State {
     let tensors = checkpoint.tensors();
     tensors
         .map(|(name, tensor)| {
@@ -111,7 +112,7 @@ fn a_prefix_that_hides_a_difference_is_kept() {
     let mut checkpoint = Checkpoint::new();
     checkpoint.insert("a.W", tensor(&[1], |_| 1.0));
     checkpoint.insert("module.a.W", tensor(&[1], |_| 2.0));
-    checkpoint.save(&path, false).unwrap();
+    checkpoint.save(&path, &SaveOptions::default()).unwrap();
     refused(
         Checkpoint::open_with(&path, &OpenOptions::default().strip_prefix("module.")),
         ErrorKind::Format,
@@ -131,7 +132,9 @@ fn what_is_written_is_what_was_read() {
             checkpoint.metadata_mut().insert(key.into(), text.into());
         }
         let path = folder.path().join(file);
-        checkpoint.save(&path, false).unwrap();
+        // Whatever the file's extension.
+        let format = SaveOptions::default().format(FileFormat::Safetensors);
+        checkpoint.save(&path, &format).unwrap();
         assert_eq!(oracle(path.to_str().unwrap()), expected);
         let again = Checkpoint::open(&path).unwrap();
         assert_eq!(again.metadata(), checkpoint.metadata());
@@ -152,7 +155,7 @@ fn files_are_those_of_the_safetensors_crate() {
     let path = folder.path().join("file");
     let mut checkpoint = Checkpoint::open(data("formats/state.pth")).unwrap();
     checkpoint.metadata_mut().clear();
-    checkpoint.save(&path, false).unwrap();
+    checkpoint.save(&path, &SaveOptions::default()).unwrap();
     assert!(fs::read(&path).unwrap() == expected);
 }
 
@@ -218,14 +221,17 @@ fn an_existing_file_stays_unless_it_may_go() {
         "Checkpoint::save: {}: expected a new file, or leave to overwrite it, got an existing one",
         path.display()
     );
-    refused(checkpoint.save(&path, false), ErrorKind::Exists, &text);
+    refused(checkpoint.save(&path, &SaveOptions::default()), ErrorKind::Exists, &text);
     assert_eq!(fs::read(&path).unwrap(), b"mine");
-    checkpoint.save(&path, true).unwrap();
+    checkpoint.save(&path, &SaveOptions::default().overwrite(true)).unwrap();
     assert_eq!(Checkpoint::open(&path).unwrap().values("a").unwrap().sum(), 1.0);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "no temporary file is left");
 
     let missing = folder.path().join("missing/file");
-    assert_eq!(checkpoint.save(missing, false).unwrap_err().kind, ErrorKind::File);
+    assert_eq!(
+        checkpoint.save(missing, &SaveOptions::default()).unwrap_err().kind,
+        ErrorKind::File
+    );
 }
 
 #[cfg(unix)]
@@ -238,7 +244,11 @@ fn a_link_is_no_new_file_and_a_folder_no_file_to_overwrite() {
     symlink(folder.path(), &inside).unwrap();
     let refusal = |path: &Path, overwrite, kind, text| {
         let text = format!("Checkpoint::save: {}: expected {text}", path.display());
-        refused(Checkpoint::new().save(path, overwrite), kind, &text);
+        refused(
+            Checkpoint::new().save(path, &SaveOptions::default().overwrite(overwrite)),
+            kind,
+            &text,
+        );
         assert!(path.is_symlink());
     };
     let [new, regular, nothing] = [
@@ -258,7 +268,7 @@ fn a_new_file_has_the_permissions_of_new_files() {
     let folder = tempfile::tempdir().unwrap();
     let mode = |name: &str| folder.path().join(name).metadata().unwrap().permissions().mode();
     fs::write(folder.path().join("other"), "").unwrap();
-    Checkpoint::new().save(folder.path().join("ours"), false).unwrap();
+    Checkpoint::new().save(folder.path().join("ours"), &SaveOptions::default()).unwrap();
     assert_eq!(mode("ours"), mode("other"));
 }
 
@@ -268,10 +278,10 @@ fn an_open_file_can_be_overwritten() {
     let path = folder.path().join("file");
     let mut checkpoint = Checkpoint::new();
     checkpoint.insert("a", tensor(&[2], |index| index as f32));
-    checkpoint.save(&path, false).unwrap();
+    checkpoint.save(&path, &SaveOptions::default()).unwrap();
     let mut opened = Checkpoint::open(&path).unwrap();
     opened.insert("b", tensor(&[1], |_| 3.0));
-    opened.save(&path, true).unwrap();
+    opened.save(&path, &SaveOptions::default().overwrite(true)).unwrap();
     let again = Checkpoint::open(&path).unwrap();
     assert_eq!(again.tensors().len(), 2);
     assert_eq!(again.values("a").unwrap().sum(), 1.0);
@@ -294,7 +304,7 @@ fn tensors_are_as_long_as_their_shapes_say() {
     checkpoint.insert("__metadata__", tensor(&[1], |_| 0.0));
     let folder = tempfile::tempdir().unwrap();
     refused(
-        checkpoint.save(folder.path().join("file"), false),
+        checkpoint.save(folder.path().join("file"), &SaveOptions::default()),
         ErrorKind::Config,
         "Checkpoint::save: name: expected another name: this one is the metadata's, got \
          __metadata__",

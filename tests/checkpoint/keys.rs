@@ -1,7 +1,8 @@
 //! Layers found by their keys, and sets of keys that are none.
 
 use do_conv::checkpoint::{
-    Checkpoint, Dtype, FoldOptions, Form, Framework, LayerInfo, LayerOptions, OpenOptions, Tensor,
+    Checkpoint, Dtype, FoldOptions, Form, Framework, LayerInfo, LayerOptions, OpenOptions,
+    SaveOptions, Tensor,
 };
 use do_conv::{DoConv2d, ErrorKind, Pairing};
 use ndarray::Array4;
@@ -308,7 +309,7 @@ fn what_a_file_says_of_a_layer_survives_a_stripped_prefix() {
     checkpoint.metadata_mut().insert("do_conv.pairing".into(), "tensorflow".into());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
-    checkpoint.save(&path, false).unwrap();
+    checkpoint.save(&path, &SaveOptions::default()).unwrap();
     let options = OpenOptions::default().strip_prefix("module.");
     let stripped = Checkpoint::open_with(&path, &options).unwrap();
     let found = layers(&stripped).unwrap();
@@ -364,7 +365,7 @@ fn a_layer_goes_into_a_checkpoint_and_comes_back() {
         let mut checkpoint = Checkpoint::new();
         checkpoint.insert_layer("net.conv", &layer).unwrap();
         let path = folder.path().join(index.to_string());
-        checkpoint.save(&path, false).unwrap();
+        checkpoint.save(&path, &SaveOptions::default()).unwrap();
 
         let checkpoint = Checkpoint::open(&path).unwrap();
         let found = layers(&checkpoint).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 
 use do_conv::ErrorKind;
-use do_conv::checkpoint::{Checkpoint, Dtype, OpenOptions};
+use do_conv::checkpoint::{Checkpoint, Dtype, OpenOptions, SaveOptions};
 use zip::CompressionMethod::{self, Deflated, Stored};
 
 use super::hostile::{archive, npy, open, safetensors};
@@ -97,7 +97,7 @@ fn a_header_has_at_most_100_000_000_bytes() {
     let mut checkpoint = Checkpoint::new();
     checkpoint.metadata_mut().insert("a".into(), "x".repeat(100_000_000));
     refused(
-        checkpoint.save(folder.path().join("file"), false),
+        checkpoint.save(folder.path().join("file"), &SaveOptions::default()),
         ErrorKind::Overflow,
         "Checkpoint::save: header: expected a header of at most 100000000 bytes, got 100000032",
     );
@@ -184,7 +184,7 @@ fn bytes_that_end_early_are_the_file_s_fault() {
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1000).unwrap();
     let error = checkpoint.read("bool").unwrap_err();
     assert_eq!((error.kind, &*error.field), (ErrorKind::Format, "bool"), "{error}");
-    let error = checkpoint.save(folder.path().join("other"), false).unwrap_err();
+    let error = checkpoint.save(folder.path().join("other"), &SaveOptions::default()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Format, "{error}");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is written");
 }
@@ -201,9 +201,9 @@ fn tensors_of_more_than_is_read_at_a_time() {
     checkpoint.insert("c.W", tensor(&[1, 1, 1], number));
     let bytes: Vec<u8> = (0..len).map(number).flat_map(f32::to_le_bytes).collect();
     let paths = ["first", "second", "folded"].map(|name| folder.path().join(name));
-    checkpoint.save(&paths[0], false).unwrap();
+    checkpoint.save(&paths[0], &SaveOptions::default()).unwrap();
     let opened = Checkpoint::open(&paths[0]).unwrap();
-    opened.save(&paths[1], false).unwrap();
+    opened.save(&paths[1], &SaveOptions::default()).unwrap();
     opened.fold(&paths[2], &Default::default()).unwrap();
     for path in paths {
         let opened = Checkpoint::open(path).unwrap();

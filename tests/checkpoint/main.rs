@@ -6,12 +6,14 @@ mod common;
 mod as_saved;
 mod atomic;
 mod batch_norms;
+mod converted;
 mod fold;
 mod formats;
 mod hostile;
 mod keys;
 mod limits;
 mod pickle;
+mod written;
 
 use common::{Inputs, Numbers, Problem};
 use do_conv::Pairing;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use do_conv::checkpoint::{Checkpoint, FoldOptions, LayerOptions};
+use do_conv::checkpoint::{Checkpoint, FoldOptions, LayerOptions, SaveOptions};
 use do_conv::{Conv2d, Conv2dConfig};
 use ndarray::{Array1, Array4, Dimension};
 
@@ -104,12 +104,16 @@ fn torch_loads_the_folded_files_strictly_and_computes_the_logits() {
     };
     let folder = tempfile::tempdir().unwrap();
     for (name, net) in [("mixed", Net::mixed()), ("mnist_tutorial", Net::mnist_tutorial())] {
-        let path = folder.path().join(name);
-        folded(name).save(&path, false).unwrap();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/load_folded.py");
-        let output = Command::new(&python).args([script, name]).arg(&path).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let logits: Vec<Vec<f64>> = serde_json::from_slice(&output.stdout).unwrap();
+        let logits = ["pth", "safetensors"].map(|extension| -> Vec<Vec<f64>> {
+            let path = folder.path().join(format!("{name}.{extension}"));
+            folded(name).save(&path, &SaveOptions::default()).unwrap();
+            let output = Command::new(&python).args([script, name]).arg(&path).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            serde_json::from_slice(&output.stdout).unwrap()
+        });
+        assert_eq!(logits[0], logits[1], "the same tensors");
+        let [logits, _] = logits;
         let (exact, bounds) = net.exact_logits();
         assert_eq!((logits.len(), logits[0].len()), exact.dim());
         for ((index, exact), bound) in exact.indexed_iter().zip(&bounds) {

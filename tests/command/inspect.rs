@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use do_conv::checkpoint::Checkpoint;
+use do_conv::checkpoint::{Checkpoint, SaveOptions};
 use serde_json::{Value, json};
 
 use super::{command, folder, save_small, stderr, stdout, tensor};
@@ -53,7 +53,7 @@ fn large_numbers_have_their_thousands_apart() {
     let folder = tempfile::tempdir().unwrap();
     let mut checkpoint = Checkpoint::new();
     checkpoint.insert("a.W", tensor(&[1234, 1000, 1], |_| 1.0));
-    checkpoint.save(folder.path().join("in"), false).unwrap();
+    checkpoint.save(folder.path().join("in"), &SaveOptions::default()).unwrap();
     let got = stdout(&["inspect", "in"], folder.path());
     assert!(got.contains("1 DO-Conv layer, 1,234,000 parameters, 1,234,000 folded"), "{got}");
     let got = stdout(&["fold", "in", "out"], folder.path());
@@ -107,7 +107,7 @@ fn inspect_says_what_tells_a_pairing_and_fold_refuses_one_that_nothing_tells() {
     let path = folder.path();
     let mut checkpoint = Checkpoint::open(path.join("in")).unwrap();
     checkpoint.remove("g.d_diag");
-    checkpoint.save(path.join("bare"), false).unwrap();
+    checkpoint.save(path.join("bare"), &SaveOptions::default()).unwrap();
     let got = stdout(&["inspect", "bare", "--skip", "a"], path);
     assert_eq!(
         got,
@@ -132,7 +132,7 @@ layers to be told their pairing, --pairing input-channel, pytorch or tensorflow:
     stdout(&[&["fold", "bare", "out"], &told[..]].concat(), path);
 
     checkpoint.metadata_mut().insert("do_conv.pairing".into(), "input_channel".into());
-    checkpoint.save(path.join("told"), false).unwrap();
+    checkpoint.save(path.join("told"), &SaveOptions::default()).unwrap();
     let got = stdout(&["inspect", "told", "--skip", "a"], path);
     assert!(got.contains("input channel (metadata)") && !got.contains("to be told"), "{got}");
     stdout(&["fold", "told", "other", "--skip", "a"], path);

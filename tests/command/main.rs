@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use do_conv::checkpoint::{Checkpoint, Dtype, Tensor};
+use do_conv::checkpoint::{Checkpoint, Dtype, SaveOptions, Tensor};
 
 fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_do-conv"));
@@ -86,7 +86,7 @@ fn folder() -> tempfile::TempDir {
     for (part, value) in [("running_mean", 1.0), ("running_var", 4.0)] {
         checkpoint.insert(format!("bn.{part}"), tensor(&[2], |_| value));
     }
-    checkpoint.save(folder.path().join("in"), false).unwrap();
+    checkpoint.save(folder.path().join("in"), &SaveOptions::default()).unwrap();
     folder
 }
 
@@ -94,5 +94,5 @@ fn folder() -> tempfile::TempDir {
 fn save_small(path: &Path) {
     let mut checkpoint = Checkpoint::new();
     checkpoint.insert("a.W", tensor(&[2, 3, 1], |index| index as f32));
-    checkpoint.save(path, false).unwrap();
+    checkpoint.save(path, &SaveOptions::default()).unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use do_conv::checkpoint::Checkpoint;
+use do_conv::checkpoint::{Checkpoint, SaveOptions};
 
 use super::{command, do_conv, folder, save_small, stdout, tensor};
 
@@ -24,7 +24,7 @@ fn names_from_a_file_reach_the_terminal_escaped() {
     checkpoint.insert("\u{1b}[31m.W", tensor(&[1, 1, 1], |_| 1.0));
     let long = format!("{}.W", "\u{202e}".repeat(70_000));
     checkpoint.insert(long, tensor(&[1, 1, 1], |_| 1.0));
-    checkpoint.save(folder.path().join("in"), false).unwrap();
+    checkpoint.save(folder.path().join("in"), &SaveOptions::default()).unwrap();
     for arguments in [&["inspect", "in"][..], &["fold", "in", "out"]] {
         let got = stdout(arguments, folder.path());
         assert!(!got.contains('\u{1b}') && got.contains("\\u{1b}[31m"), "{got}");

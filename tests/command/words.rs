@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use do_conv::checkpoint::Checkpoint;
+use do_conv::checkpoint::{Checkpoint, SaveOptions};
 
 use super::{failure, folder, stderr, tensor};
 
@@ -75,7 +75,7 @@ fn names_that_are_not_there_are_answered_by_those_that_are() {
         checkpoint.insert(format!("{name}.W"), tensor(&[2, 3, 1], |_| 1.0));
     }
     checkpoint.insert("layer1.bn1.running_mean", tensor(&[2], |_| 1.0));
-    checkpoint.save(path.join("in"), false).unwrap();
+    checkpoint.save(path.join("in"), &SaveOptions::default()).unwrap();
     let norm = "layer1.conv1=layer1.bn2";
     for (arguments, error) in [
         (
@@ -126,7 +126,7 @@ fn sentences_go_by_the_kind_of_an_error_and_not_by_a_layer_s_name() {
         checkpoint.insert("z.W", tensor(&[2, 3, 1], |_| 1.0));
         checkpoint.insert(format!("{name}.W"), tensor(&[2, 3, 6], |_| 1.0));
         checkpoint.insert(format!("{name}.D"), tensor(&[3, 6, 6], |_| 0.0));
-        checkpoint.save(path.join(name), false).unwrap();
+        checkpoint.save(path.join(name), &SaveOptions::default()).unwrap();
         for arguments in [&["fold", name, "out"][..], &["fold", name, "--dry-run"]] {
             let error = format!(
                 "error: {name}: {name}: its kernel size can't be told from 6 taps: 1x6, 2x3, 3x2 or \
@@ -137,7 +137,7 @@ fn sentences_go_by_the_kind_of_an_error_and_not_by_a_layer_s_name() {
     }
     let mut plain = Checkpoint::new();
     plain.insert("head.weight", tensor(&[2, 2], |_| 0.0));
-    plain.save(path.join("plain"), false).unwrap();
+    plain.save(path.join("plain"), &SaveOptions::default()).unwrap();
     for (arguments, error) in [
         (
             &["fold", "plain", "out"][..],

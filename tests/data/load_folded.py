@@ -1,8 +1,8 @@
 """Load a folded checkpoint, strictly, into a net of torch.nn.Conv2d; print the logits as JSON.
 
-    python load_folded.py NAME FOLDED.safetensors
+    python load_folded.py NAME FOLDED
 
-NAME is that of a checkpoint in reference_checkpoints/. Needs torch alone.
+NAME is that of a checkpoint in reference_checkpoints/; FOLDED is a safetensors file, or a .pth of PyTorch's. Needs torch alone.
 """
 
 import json
@@ -42,7 +42,8 @@ def main(name, folded):
     else:
         net = nn.Sequential(conv("0"), nn.ReLU(), conv("2"), nn.ReLU(), conv("4"), nn.ReLU())
         steps = [(net[index], True) for index in (0, 2, 4)]
-    net.load_state_dict(tensors(folded), strict=True)
+    is_torch = folded.endswith(".pth")
+    net.load_state_dict(torch.load(folded, weights_only=True) if is_torch else tensors(folded), strict=True)
     net.eval()
     with torch.no_grad():
         x = tensors(HERE / f"{name}.io.safetensors")["x"]

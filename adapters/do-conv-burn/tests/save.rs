@@ -39,7 +39,7 @@ fn cases(wanted: impl Fn(&Problem) -> bool) -> Vec<(String, Problem, Inputs)> {
 
 /// Folds without any option; gives what was written.
 fn fold(path: &Path) -> do_conv::Result<Checkpoint> {
-    let folded = path.with_extension("folded");
+    let folded = path.with_extension("folded.safetensors");
     Checkpoint::open(path)?.fold(&folded, &FoldOptions::default())?;
     Checkpoint::open(&folded)
 }

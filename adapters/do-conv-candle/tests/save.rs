@@ -49,7 +49,7 @@ fn net(variables: &VarMap, dtype: DType) -> Result<Vec<DoConv2d>> {
 
 /// Folds without any option; gives what was written.
 fn fold(path: &Path) -> do_conv::Result<Checkpoint> {
-    let folded = path.with_extension("folded");
+    let folded = path.with_extension("folded.safetensors");
     Checkpoint::open(path)?.fold(&folded, &FoldOptions::default())?;
     Checkpoint::open(&folded)
 }

@@ -6,11 +6,14 @@ mod check;
 mod dot;
 mod finite;
 mod kernel;
+pub mod layout;
 pub mod options;
 mod pieces;
 pub mod report;
+mod second_pass;
 mod sink;
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -23,13 +26,17 @@ use kernel::{KernelFold, Spare, Target};
 use options::FoldOptions;
 use pieces::{Piece, folded_metadata, pieces};
 use report::{FoldReport, FoldedLayer};
+use second_pass::SecondPass;
 use sink::{Progress, Sink};
 
 impl Checkpoint {
-    /// Writes a safetensors file in which every layer is a plain one: its kernel `[O, n, M, N]`,
-    /// composed in `f64`, rounded once to the element type of `W` and checked against `D` and `W` on
-    /// random input. All other tensors are copied, with the metadata. The same checkpoint gives the
-    /// same bytes, whatever file it was read from and for any number of threads.
+    /// Writes a file in which every layer is a plain one: its kernel `[O, n, M, N]`, composed in `f64`,
+    /// rounded once to the element type of `W` and checked against `D` and `W` on random input. All other
+    /// tensors are copied, and in safetensors the metadata. The same checkpoint gives the same bytes,
+    /// whatever file it was read from and for any number of threads.
+    ///
+    /// A format other than safetensors, and a layout other than PyTorch's, take room for a temporary file
+    /// of the kernels beside the new one, and memory for one kernel.
     ///
     /// # Errors
     /// As [`Checkpoint::check_fold`] and [`Checkpoint::save`]. Nothing is written then.
@@ -37,8 +44,8 @@ impl Checkpoint {
         self.fold_with(path, options, &|_, _| ControlFlow::Continue(()))
     }
 
-    /// As [`Checkpoint::fold`], and calls `progress` with the bytes done and those of all tensors, from
-    /// any thread; [`ControlFlow::Break`] stops the fold.
+    /// As [`Checkpoint::fold`], and calls `progress` with the bytes done and all that there are to do,
+    /// from any thread; [`ControlFlow::Break`] stops the fold.
     ///
     /// # Errors
     /// As [`Checkpoint::fold`], and [`ErrorKind::Cancelled`] if `progress` stopped it.
@@ -65,10 +72,9 @@ impl Checkpoint {
         progress: Progress,
     ) -> Result<(FoldReport, AtomicFile)> {
         let operation = Operation("Checkpoint::fold");
-        let create = |head: &[u8], len| {
-            AtomicFile::create(operation, path.as_ref(), options.overwrite, head, len)
-        };
-        let (report, file) = self.fold_to(create, operation, options, progress)?;
+        let (report, file) = self.fold_to(Some(path.as_ref()), operation, options, progress)?;
+        let file =
+            file.ok_or_else(|| operation.error(ErrorKind::File, "path", "a file", "none"))?;
         file.sync()?;
         Ok((report, file))
     }
@@ -87,46 +93,41 @@ impl Checkpoint {
         self.check_fold_with(options, &|_, _| ControlFlow::Continue(()))
     }
 
-    /// As [`Checkpoint::check_fold`], and calls `progress` with the bytes done and those of all tensors,
-    /// from any thread; [`ControlFlow::Break`] stops the fold.
+    /// As [`Checkpoint::check_fold`], and calls `progress` with the bytes done and all that there are to
+    /// do, from any thread; [`ControlFlow::Break`] stops the fold.
     ///
     /// # Errors
     /// As [`Checkpoint::check_fold`], and [`ErrorKind::Cancelled`] if `progress` stopped it.
     pub fn check_fold_with(&self, options: &FoldOptions, progress: Progress) -> Result<FoldReport> {
-        let none = |_: &[u8], _| Ok(None);
         let operation = Operation("Checkpoint::check_fold");
-        self.fold_to(none, operation, options, progress).map(|(report, _)| report)
+        self.fold_to(None, operation, options, progress).map(|(report, _)| report)
     }
 
-    /// Folds into the file that is created for a head and so many bytes after it, or into none; errors
-    /// name that operation.
-    fn fold_to<F>(
+    /// Folds into a file, which has no name yet, or into none; errors name that operation.
+    fn fold_to(
         &self,
-        create: impl FnOnce(&[u8], u64) -> Result<F>,
+        path: Option<&Path>,
         operation: Operation,
         options: &FoldOptions,
         progress: Progress,
-    ) -> Result<(FoldReport, F)>
-    where
-        for<'f> &'f F: Into<Option<&'f AtomicFile>>,
-    {
+    ) -> Result<(FoldReport, Option<AtomicFile>)> {
         let layers = self.layers(&options.layers)?;
         if layers.is_empty() {
             let expected = "a DO-Conv layer of that framework";
             return Err(operation.error(ErrorKind::Config, "layers", expected, "none"));
         }
         let pieces = pieces(operation, self, &layers, options)?;
-        let plan = Plan::new(
-            operation,
-            pieces
-                .iter()
-                .map(|(name, piece)| (name.as_str(), piece.dtype(), piece.shape()))
-                .collect(),
-            &folded_metadata(self, &layers, &options.layers),
-        )?;
+        let metadata = folded_metadata(self, &layers, &options.layers);
+        let second = SecondPass::new(operation, path, options, &pieces, &metadata)?;
+        let of_this_pass = pieces.iter().filter(|(_, piece)| second.is_none() || piece.is_kernel());
+        let described = of_this_pass.map(|(name, piece)| piece.described(name)).collect();
+        let metadata = if second.is_none() { metadata } else { BTreeMap::new() };
+        let plan = Plan::new(operation, described, &metadata)?;
         let (head, len) = (&plan.head, plan.data_len);
-        let file = create(head, len)?;
-        let sink = Sink::new(operation, (&file).into(), len, progress);
+        let create = |path| AtomicFile::create(operation, path, options.overwrite, head, len);
+        let file = path.map(create).transpose()?;
+        let total = len + second.as_ref().map_or(0, |second| second.len);
+        let sink = Sink::new(operation, file.as_ref(), total, progress);
         let mut kernels = Vec::new();
         let handle = sink.handle()?;
         for entry in &plan.entries {
@@ -161,8 +162,11 @@ impl Checkpoint {
         });
         let mut layers = layers.collect::<Result<Vec<_>>>()?;
         layers.sort_by(|a, b| a.name.cmp(&b.name));
-        let bytes = head.len() as u64 + len;
-        Ok((FoldReport { layers, tensors: plan.entries.len(), bytes }, file))
+        let (bytes, file) = match second {
+            Some(second) => second.write(file.as_ref().map(|file| (file, plan.len())), &sink)?,
+            None => (plan.len(), file),
+        };
+        Ok((FoldReport { layers, tensors: pieces.len(), bytes }, file))
     }
 
     /// Folds kernels, one after the other; gives how the check of each came out.

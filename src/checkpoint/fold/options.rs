@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::layout::KernelLayout;
+use crate::checkpoint::format::file_format::FileFormat;
 use crate::checkpoint::layers::options::LayerOptions;
 
 /// How to fold. The default: every layer of the published PyTorch code, into the keys that
@@ -20,6 +22,11 @@ pub struct FoldOptions {
     /// What batch normalisations add to the variance. Default: 1e-5, as PyTorch and MXNet; Keras has
     /// 1e-3.
     pub eps: f64,
+    /// The format. Default: [`FileFormat::of_path`], and safetensors for a fold that isn't written.
+    pub format: Option<FileFormat>,
+    /// The order of folded kernels' axes; other tensors are copied as they are. Default:
+    /// [`KernelLayout::PyTorch`].
+    pub layout: KernelLayout,
     /// Whether an existing file may be replaced. Default: no.
     pub overwrite: bool,
 }
@@ -31,6 +38,8 @@ impl Default for FoldOptions {
             rename: BTreeMap::new(),
             batch_norms: BTreeMap::new(),
             eps: 1e-5,
+            format: None,
+            layout: KernelLayout::default(),
             overwrite: false,
         }
     }
@@ -58,6 +67,18 @@ impl FoldOptions {
     /// Sets what batch normalisations add to the variance.
     pub fn eps(mut self, eps: f64) -> Self {
         self.eps = eps;
+        self
+    }
+
+    /// Sets the format, whatever the path's extension.
+    pub fn format(mut self, format: FileFormat) -> Self {
+        self.format = Some(format);
+        self
+    }
+
+    /// Sets the order of folded kernels' axes.
+    pub fn layout(mut self, layout: KernelLayout) -> Self {
+        self.layout = layout;
         self
     }
 

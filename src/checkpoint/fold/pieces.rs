@@ -7,6 +7,7 @@ use safetensors::Dtype;
 use super::batch_norm::NormValues;
 use super::kernel::KernelFold;
 use super::options::FoldOptions;
+use crate::checkpoint::format::described::Described;
 use crate::checkpoint::layers::layer_info::LayerInfo;
 use crate::checkpoint::layers::options::LayerOptions;
 use crate::checkpoint::state::Checkpoint;
@@ -39,6 +40,15 @@ impl Piece<'_> {
             Self::Made(tensor) => tensor.shape().to_vec(),
             Self::Kernel(kernel) => kernel.weight_shape().to_vec(),
         }
+    }
+
+    pub fn is_kernel(&self) -> bool {
+        matches!(self, Self::Kernel(_))
+    }
+
+    /// What writers are told of it.
+    pub fn described<'n>(&self, name: &'n str) -> Described<'n> {
+        Described { name, dtype: self.dtype(), shape: self.shape() }
     }
 }
 

@@ -14,7 +14,8 @@ pub struct FoldReport {
     pub layers: Vec<FoldedLayer>,
     /// Tensors written.
     pub tensors: usize,
-    /// Bytes written.
+    /// Bytes written; of a fold that isn't, and in a format other than safetensors, those of the tensors
+    /// alone.
     pub bytes: u64,
 }
 
@@ -28,7 +29,7 @@ pub struct FoldedLayer {
     pub form: Form,
     /// The key of the folded kernel.
     pub key: String,
-    /// `[O, n, M, N]`.
+    /// `[O, n, M, N]`, whatever the layout.
     pub weight_shape: [usize; 4],
     /// The element type of the kernel.
     #[serde(serialize_with = "as_text")]

@@ -14,7 +14,7 @@ pub type Progress<'a> = &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync + 'a);
 pub struct Sink<'a> {
     operation: Operation,
     file: Option<&'a AtomicFile>,
-    /// Bytes of all tensors.
+    /// Bytes of all tensors, those that are written twice counted twice.
     total: u64,
     done: AtomicU64,
     progress: Progress<'a>,
@@ -40,7 +40,11 @@ impl<'a> Sink<'a> {
         if let (Some(file), Some(handle)) = (self.file, handle) {
             file.write_at(handle, bytes, at)?;
         }
-        let len = bytes.len() as u64;
+        self.count(bytes.len() as u64)
+    }
+
+    /// Tells that so many more bytes are done.
+    pub fn count(&self, len: u64) -> Result<()> {
         let done = self.done.fetch_add(len, Ordering::Relaxed) + len;
         match (self.progress)(done, self.total) {
             ControlFlow::Continue(()) => Ok(()),

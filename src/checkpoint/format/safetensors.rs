@@ -10,18 +10,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-<<<<<<< HEAD
 use super::container::Parts;
+use super::described::Described;
 use crate::checkpoint::opened::Opened;
-=======
 use crate::checkpoint::room::zeros;
->>>>>>> command
 use crate::checkpoint::tensor::{Bytes, SharedFile, Tensor, byte_len};
 use crate::checkpoint::text::{OPEN, shown};
 use crate::checkpoint::unreadable::unreadable;
@@ -149,16 +146,16 @@ pub struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// For tensors of that name, element type and shape.
+    /// For these tensors.
     pub fn new(
         operation: Operation,
-        mut tensors: Vec<(&'a str, Dtype, Vec<usize>)>,
+        mut tensors: Vec<Described<'a>>,
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self> {
-        tensors.sort_by(|(a, a_dtype, _), (b, b_dtype, _)| b_dtype.cmp(a_dtype).then(a.cmp(b)));
+        tensors.sort_by(|a, b| b.dtype.cmp(&a.dtype).then(a.name.cmp(b.name)));
         let mut entries = Vec::with_capacity(tensors.len());
         let mut end = 0usize;
-        for (name, dtype, shape) in tensors {
+        for Described { name, dtype, shape } in tensors {
             if name == METADATA {
                 let expected = "another name: this one is the metadata's";
                 return Err(operation.error(ErrorKind::Config, "name", expected, name));
@@ -183,6 +180,11 @@ impl<'a> Plan<'a> {
         }
         let head = [&(header.len() as u64).to_le_bytes(), &header[..]].concat();
         Ok(Self { entries, head, data_len: end as u64 })
+    }
+
+    /// Bytes of the whole file.
+    pub fn len(&self) -> u64 {
+        self.head.len() as u64 + self.data_len
     }
 }
 

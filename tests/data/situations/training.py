@@ -136,7 +136,8 @@ def mmengine_ema():
     content = mmengine_checkpoint() | {"ema_state_dict": averaged}
     beside = [key for key in content if key != "ema_state_dict"]
     return (content, check(refused("Ambiguous", "state_dict", "ema_state_dict")),
-            check(taken(averaged, key="ema_state_dict", passed_over=beside), key="ema_state_dict"))
+            check(taken(state("backbone.a", start=20), key="ema_state_dict", prefix="module.",
+                        passed_over=beside + ["steps"]), key="ema_state_dict"))
 
 
 @situation("detectron2.pth")

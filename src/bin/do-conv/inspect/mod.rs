@@ -149,6 +149,7 @@ pub fn source(layer: &LayerInfo) -> Option<&'static str> {
         PairingSource::Options => "--pairing",
         PairingSource::Metadata => "metadata",
         PairingSource::Identity => "d_diag",
+        PairingSource::Reparameterization => "burn",
         _ => "format",
     })
 }

@@ -14,6 +14,7 @@ use crate::checkpoint::axes::permuted_bytes;
 use crate::checkpoint::format::npy::element_type;
 use crate::checkpoint::tensor::{Bytes, Tensor};
 use crate::checkpoint::text::{OPEN, shown};
+use crate::checkpoint::unreadable::unreadable;
 use crate::error::ErrorKind;
 
 /// A value, as far as it is a tensor.
@@ -276,7 +277,8 @@ impl<S: Storages> Tensors<'_, S> {
         if fortran_order {
             let reversed: Vec<usize> = shape.iter().rev().copied().collect();
             let axes: Vec<usize> = (0..shape.len()).rev().collect();
-            bytes = permuted_bytes(&bytes, &reversed, &axes, size);
+            let ordered = permuted_bytes(&bytes, &reversed, &axes, size);
+            bytes = ordered.map_err(|error| unreadable(OPEN, name, &error))?;
         }
         Tensor::at(OPEN, name, dtype, shape, Bytes::Memory(bytes.into()))
     }

@@ -56,6 +56,7 @@
 
 mod atomic_file;
 mod axes;
+mod convolution;
 mod float;
 mod fold;
 mod format;
@@ -63,10 +64,13 @@ mod layers;
 mod open;
 mod pattern;
 mod save;
+mod serialize;
 mod state;
 mod tensor;
 mod text;
+mod unfold;
 mod unreadable;
+mod verify;
 
 pub use ::safetensors::Dtype;
 
@@ -78,3 +82,7 @@ pub use layers::options::LayerOptions;
 pub use open::OpenOptions;
 pub use state::Checkpoint;
 pub use tensor::Tensor;
+pub use unfold::options::{UnfoldOptions, UnfoldTarget};
+pub use unfold::report::{GroupsSource, LeftReason, LeftTensor, UnfoldReport, UnfoldedLayer};
+pub use verify::options::VerifyOptions;
+pub use verify::report::{Comparison, Deviation, VerifiedLayer, VerifyReport};

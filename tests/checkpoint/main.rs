@@ -10,6 +10,7 @@ mod hostile;
 mod keys;
 mod limits;
 mod pickle;
+mod unfold;
 
 use common::{Inputs, Numbers, Problem};
 use do_conv::Pairing;

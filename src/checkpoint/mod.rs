@@ -1,11 +1,12 @@
-//! Checkpoints: read, folded and written (feature `checkpoint`).
+//! Checkpoints: read, folded, unfolded, compared and written (feature `checkpoint`).
 //!
 //! A checkpoint is tensors by name. [`Checkpoint::open`] reads safetensors, PyTorch's `.pth` and `.pt`
 //! (without running any of the code that such a file may ask for) and NumPy's `.npz`;
 //! [`Checkpoint::layers`] finds the DO-Conv layers in it by their keys, [`Checkpoint::fold`] writes a
 //! checkpoint with plain kernels in their place, [`Checkpoint::check_fold`] does all of that but write,
-//! and [`Checkpoint::layer`] and [`Checkpoint::insert_layer`] are the way to and from a
-//! [`DoConv2d`](crate::DoConv2d).
+//! [`Checkpoint::unfold`] is the way back, to DO-Conv layers that go on training from plain ones,
+//! [`Checkpoint::verify`] tells whether two checkpoints compute the same, and [`Checkpoint::layer`] and
+//! [`Checkpoint::insert_layer`] are the way to and from a [`DoConv2d`](crate::DoConv2d).
 //!
 //! ```no_run
 //! use do_conv::checkpoint::{Checkpoint, FoldOptions, LayerOptions};

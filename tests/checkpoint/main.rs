@@ -1,4 +1,5 @@
-//! Checkpoints: formats, the layers found in them, the fold, files that are hostile, and limits.
+//! Checkpoints: formats, the layers found in them, the fold and the way back, the comparison of two, files
+//! that are hostile, and limits.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -11,6 +12,9 @@ mod keys;
 mod limits;
 mod pickle;
 mod unfold;
+mod unfold_options;
+mod verify;
+mod verify_tensors;
 
 use common::{Inputs, Numbers, Problem};
 use do_conv::Pairing;

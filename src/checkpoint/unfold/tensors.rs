@@ -42,7 +42,7 @@ impl Maker<'_> {
             rows,
             taps: taps * size,
             copies: d_mul / taps,
-            drawn: (d_mul % taps).saturating_mul(size),
+            drawn: d_mul % taps * size,
             bound: 1.0 / (inputs as f64 * d_mul as f64).sqrt(),
             seed: seed_of(seed, key.name),
         };

@@ -1,12 +1,13 @@
-//! Checkpoints: read, folded and written (feature `checkpoint`).
+//! Checkpoints: read, folded, unfolded, compared and written (feature `checkpoint`).
 //!
 //! A checkpoint is tensors by name. [`Checkpoint::open`] reads safetensors, PyTorch's `.pth` and `.pt`
 //! (without running any of the code that such a file may ask for) and NumPy's `.npz`;
 //! [`Checkpoint::layers`] finds the DO-Conv layers in it by their keys, [`Checkpoint::fold`] writes a
 //! checkpoint with plain kernels in their place, [`Checkpoint::check_fold`] does all of that but write,
-//! [`Checkpoint::save`] writes one as it is, both in the [`FileFormat`] that the path's extension asks for,
-//! and [`Checkpoint::layer`] and [`Checkpoint::insert_layer`] are the way to and from a
-//! [`DoConv2d`](crate::DoConv2d).
+//! [`Checkpoint::unfold`] is the way back, to DO-Conv layers that go on training from plain ones, and
+//! [`Checkpoint::verify`] tells whether two checkpoints compute the same. [`Checkpoint::save`] writes one as
+//! it is, in the [`FileFormat`] that the path's extension asks for; [`Checkpoint::layer`] and
+//! [`Checkpoint::insert_layer`] are the way to and from a [`DoConv2d`](crate::DoConv2d).
 //!
 //! ```no_run
 //! use do_conv::checkpoint::{Checkpoint, FoldOptions, LayerOptions};
@@ -79,6 +80,7 @@
 
 mod atomic_file;
 mod axes;
+mod convolution;
 mod float;
 mod fold;
 mod format;
@@ -89,10 +91,13 @@ mod opened;
 mod pattern;
 mod room;
 mod save;
+mod serialize;
 mod state;
 mod tensor;
 mod text;
+mod unfold;
 mod unreadable;
+mod verify;
 mod write;
 
 pub use ::safetensors::Dtype;
@@ -110,3 +115,7 @@ pub use opened::{Opened, PassedOver};
 pub use save::SaveOptions;
 pub use state::Checkpoint;
 pub use tensor::Tensor;
+pub use unfold::options::{UnfoldOptions, UnfoldTarget};
+pub use unfold::report::{GroupsSource, LeftReason, LeftTensor, UnfoldReport, UnfoldedLayer};
+pub use verify::options::VerifyOptions;
+pub use verify::report::{Comparison, Deviation, VerifiedLayer, VerifyReport};

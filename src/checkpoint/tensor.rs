@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use safetensors::Dtype;
 
 use super::float::Float;
-use super::room::{resize, zeros};
+use super::room::resize;
 use super::text::shown;
 use super::unreadable::unreadable;
 use crate::error::{ErrorKind, Operation, Result};
@@ -37,6 +37,8 @@ pub(super) enum Bytes {
     Memory(Arc<[u8]>),
     /// In a file as they are, from this byte on, so that a part can be read without the rest.
     File(Arc<SharedFile>, u64),
+    /// These over and over, as often as fits.
+    Repeated(Arc<[u8]>),
     /// Wherever a format has them.
     Lazy(Arc<dyn Lazy>),
 }
@@ -76,6 +78,39 @@ impl Tensor {
         Ok(Self { dtype, shape, len, bytes })
     }
 
+    /// A tensor of the same bytes over and over; `name` is for errors.
+    pub(super) fn repeated(
+        operation: Operation,
+        name: &str,
+        dtype: Dtype,
+        shape: Vec<usize>,
+        pattern: &[u8],
+    ) -> Result<Self> {
+        let tensor = Self::at(operation, name, dtype, shape, Bytes::Repeated(pattern.into()))?;
+        if tensor.len.checked_rem(pattern.len()) != Some(0) {
+            let expected = format!("bytes of which {} are a multiple", tensor.len);
+            return Err(operation.error(ErrorKind::Shape, shown(name), expected, pattern.len()));
+        }
+        Ok(tensor)
+    }
+
+    /// The same elements, in their order, under another shape; they aren't copied.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Shape`] for a shape of another number of elements.
+    pub fn reshaped(&self, shape: &[usize]) -> Result<Self> {
+        const OPERATION: Operation = Operation("Tensor::reshaped");
+        let elements = |shape: &[usize]| {
+            shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent))
+        };
+        if elements(shape).is_none() || elements(shape) != elements(&self.shape) {
+            let expected = format!("as many elements as {:?} has", self.shape);
+            let got = format!("{shape:?}");
+            return Err(OPERATION.error(ErrorKind::Shape, "shape", expected, got));
+        }
+        Ok(Self { shape: shape.to_vec(), ..self.clone() })
+    }
+
     /// The element type.
     pub fn dtype(&self) -> Dtype {
         self.dtype
@@ -95,6 +130,7 @@ impl Tensor {
     pub(super) fn contents(&self) -> io::Result<Contents<'_>> {
         let whole = match &self.bytes {
             Bytes::File(file, start) => return Ok(Contents::File(file, *start, self.len)),
+            Bytes::Repeated(pattern) => return Ok(Contents::Repeated(pattern, self.len)),
             Bytes::Memory(bytes) => Cow::Borrowed(&**bytes),
             Bytes::Lazy(bytes) => Cow::Owned(bytes.read(self.len)?),
         };
@@ -108,16 +144,13 @@ impl Tensor {
     /// All bytes.
     pub(super) fn read(&self, operation: Operation, name: &str) -> Result<Cow<'_, [u8]>> {
         let contents = self.contents().map_err(|error| unreadable(operation, name, &error))?;
-        match contents {
-            Contents::Whole(bytes) => Ok(bytes),
-            Contents::File(file, start, len) => {
-                let bytes = zeros(len).and_then(|mut bytes| {
-                    file.read_at(start, &mut bytes)?;
-                    Ok(bytes.into())
-                });
-                bytes.map_err(|error| unreadable(operation, name, &error))
-            }
+        if let Contents::Whole(bytes) = contents {
+            return Ok(bytes);
         }
+        let mut bytes = Vec::new();
+        let read = contents.part(0..contents.len(), &mut bytes).map(|_| ());
+        read.map_err(|error| unreadable(operation, name, &error))?;
+        Ok(bytes.into())
     }
 
     /// Calls `take` with all bytes in order, a part at a time, and the place of the part's first.
@@ -145,6 +178,8 @@ pub(super) enum Contents<'a> {
     Whole(Cow<'a, [u8]>),
     /// In a file, with the first byte's place in it and the number of bytes.
     File(&'a SharedFile, u64, usize),
+    /// Some bytes over and over, with the number of all.
+    Repeated(&'a [u8], usize),
 }
 
 impl Contents<'_> {
@@ -152,7 +187,7 @@ impl Contents<'_> {
     pub fn len(&self) -> usize {
         match self {
             Self::Whole(bytes) => bytes.len(),
-            Self::File(_, _, len) => *len,
+            Self::File(_, _, len) | Self::Repeated(_, len) => *len,
         }
     }
 
@@ -169,6 +204,11 @@ impl Contents<'_> {
                 file.read_at(start + range.start as u64, buffer)?;
                 Ok(buffer)
             }
+            Self::Repeated(pattern, _) => {
+                buffer.clear();
+                repeat(pattern, range, buffer);
+                Ok(buffer)
+            }
         }
     }
 
@@ -181,6 +221,18 @@ impl Contents<'_> {
             float.widen(self.part(start..end, &mut buffer)?, values);
         }
         Ok(())
+    }
+}
+
+/// Puts the bytes in that range of a pattern's repetitions after those in `target`.
+fn repeat(pattern: &[u8], range: Range<usize>, target: &mut Vec<u8>) {
+    let Some(mut at) = range.start.checked_rem(pattern.len()) else { return };
+    let mut left = range.len();
+    while left > 0 {
+        let count = left.min(pattern.len() - at);
+        target.extend_from_slice(&pattern[at..at + count]);
+        left -= count;
+        at = 0;
     }
 }
 
@@ -215,6 +267,43 @@ pub(super) fn byte_len(
             let expected = "a size that fits the address space, in whole bytes";
             let got = format!("{dtype} {shape:?}");
             Err(operation.error(ErrorKind::Overflow, shown(name), expected, got))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPERATION: Operation = Operation("test");
+
+    #[test]
+    fn repeated_bytes_are_read_from_any_place() {
+        let tensor = Tensor::repeated(OPERATION, "a", Dtype::U8, vec![4, 3], &[1, 2, 3]).unwrap();
+        let all = [1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3];
+        assert_eq!(*tensor.read(OPERATION, "a").unwrap(), all);
+        let contents = tensor.contents().unwrap();
+        for start in 0..all.len() {
+            for end in start..=all.len() {
+                let mut buffer = vec![9; 5];
+                assert_eq!(contents.part(start..end, &mut buffer).unwrap(), &all[start..end]);
+            }
+        }
+        for pattern in [&[][..], &[1; 5], &[1; 24]] {
+            let error = Tensor::repeated(OPERATION, "a", Dtype::U8, vec![4, 3], pattern);
+            assert_eq!(error.unwrap_err().kind, ErrorKind::Shape, "{pattern:?}");
+        }
+    }
+
+    #[test]
+    fn another_shape_has_the_same_elements() {
+        let tensor = Tensor::new(Dtype::U8, &[2, 3], &[1, 2, 3, 4, 5, 6]).unwrap();
+        let reshaped = tensor.reshaped(&[3, 1, 2]).unwrap();
+        assert_eq!((reshaped.shape(), reshaped.byte_len()), (&[3, 1, 2][..], 6));
+        assert_eq!(reshaped.read(OPERATION, "a").unwrap(), tensor.read(OPERATION, "a").unwrap());
+        for shape in [&[][..], &[5], &[7], &[2, 3, 0], &[usize::MAX, usize::MAX, 6]] {
+            let error = tensor.reshaped(shape).unwrap_err();
+            assert_eq!((error.kind, &*error.field), (ErrorKind::Shape, "shape"), "{shape:?}");
         }
     }
 }

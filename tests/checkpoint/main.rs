@@ -1,4 +1,5 @@
-//! Checkpoints: formats, the layers found in them, the fold, files that are hostile, and limits.
+//! Checkpoints: formats, the layers found in them, the fold and the way back, the comparison of two, files
+//! that are hostile, and limits.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -13,6 +14,10 @@ mod hostile;
 mod keys;
 mod limits;
 mod pickle;
+mod unfold;
+mod unfold_options;
+mod verify;
+mod verify_tensors;
 mod written;
 
 use common::{Inputs, Numbers, Problem};

@@ -4,7 +4,7 @@
 mod batch_norm;
 mod check;
 mod dot;
-mod finite;
+pub mod finite;
 mod kernel;
 pub mod layout;
 pub mod options;

@@ -1,9 +1,10 @@
 //! What was folded, and how the checks came out.
 
 use safetensors::Dtype;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::checkpoint::layers::layer_info::{Form, ParameterCounts};
+use crate::checkpoint::serialize::{as_pairing_name, as_text};
 use crate::config::Pairing;
 
 /// What was folded.
@@ -47,15 +48,4 @@ pub struct FoldedLayer {
     /// That output's bound for rounding errors: `u·Σ|W'||x|` for the one rounding of the kernel, and
     /// those of `f64` sums.
     pub bound: f64,
-}
-
-fn as_text<S: Serializer>(dtype: &Dtype, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    serializer.collect_str(dtype)
-}
-
-fn as_pairing_name<S: Serializer>(
-    pairing: &Pairing,
-    serializer: S,
-) -> std::result::Result<S::Ok, S::Error> {
-    serializer.serialize_str(pairing.name())
 }

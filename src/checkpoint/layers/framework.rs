@@ -34,6 +34,16 @@ impl Framework {
         }
     }
 
+    /// The last part of the key of a plain convolution's kernel.
+    pub(crate) fn kernel_key(self) -> &'static str {
+        if self == Self::TensorFlow { "kernel" } else { "weight" }
+    }
+
+    /// The axes of a stored plain kernel that are `[O, n, M, N]`.
+    pub(crate) fn kernel_axes(self) -> [usize; 4] {
+        if self == Self::TensorFlow { [3, 2, 0, 1] } else { [0, 1, 2, 3] }
+    }
+
     /// The last parts of a layer's keys.
     pub(crate) fn parts(self) -> &'static [&'static str] {
         match self {

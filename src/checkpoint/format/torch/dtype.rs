@@ -21,6 +21,8 @@ pub fn of_name(name: &str) -> Option<Dtype> {
         "complex64" => Dtype::C64,
         "float8_e4m3fn" => Dtype::F8_E4M3,
         "float8_e5m2" => Dtype::F8_E5M2,
+        "float8_e4m3fnuz" => Dtype::F8_E4M3FNUZ,
+        "float8_e5m2fnuz" => Dtype::F8_E5M2FNUZ,
         "float8_e8m0fnu" => Dtype::F8_E8M0,
         _ => return None,
     })

@@ -101,7 +101,7 @@ fn no_such_key(tree: &mut Tree, root: Id, key: &str) -> Error {
     let mut names: Vec<_> = holding.map(|(key, _)| shown(key.text())).collect();
     names.truncate(20);
     let expected = match names.is_empty() {
-        true => "none: the file has no dictionary in its dictionary".to_owned(),
+        true => "a key of the file, which has no dictionary in its own".to_owned(),
         false => format!("a key of the file, {}", names.join(" or ")),
     };
     OPEN.error(ErrorKind::Config, "key", expected, shown(key))

@@ -76,12 +76,6 @@ fn checkpoint(dtypes: &[Dtype]) -> Checkpoint {
     checkpoint
 }
 
-/// What the crate's own reader has element types for.
-fn readable(dtypes: &[Dtype]) -> Vec<Dtype> {
-    let unread = |dtype: &Dtype| dtype.to_string().starts_with("F8") || *dtype == Dtype::C64;
-    dtypes.iter().copied().filter(|dtype| !unread(dtype)).collect()
-}
-
 /// Writes the checkpoint to a folder, by the extension.
 fn save(checkpoint: &Checkpoint, folder: &Path, extension: &str) -> PathBuf {
     let path = folder.join(format!("written.{extension}"));
@@ -92,11 +86,13 @@ fn save(checkpoint: &Checkpoint, folder: &Path, extension: &str) -> PathBuf {
 #[test]
 fn our_reader_gives_what_was_written() {
     let folder = tempfile::tempdir().unwrap();
-    let both = [&NUMPY[..], &PYTORCH].concat();
-    for (extension, dtypes) in [("npz", NUMPY.to_vec()), ("pth", readable(&both))] {
+    let mut both = [&NUMPY[..], &PYTORCH].concat();
+    // Which the reader passes over.
+    both.retain(|dtype| !dtype.to_string().ends_with("FNUZ"));
+    for (extension, dtypes) in [("npz", NUMPY.to_vec()), ("pth", both)] {
         let checkpoint = checkpoint(&dtypes);
         let path = save(&checkpoint, folder.path(), extension);
-        assert_eq!(state(&Checkpoint::open(&path).unwrap()), state(&checkpoint), "{extension}");
+        assert!(state(&Checkpoint::open(&path).unwrap()) == state(&checkpoint), "{extension}");
     }
     // As many as an archive can't count in 16 bits.
     let mut many = Checkpoint::new();
@@ -105,7 +101,7 @@ fn our_reader_gives_what_was_written() {
     }
     for extension in ["npz", "pth"] {
         let opened = Checkpoint::open(save(&many, folder.path(), &format!("many.{extension}")));
-        assert_eq!(state(&opened.unwrap()), state(&many));
+        assert!(state(&opened.unwrap()) == state(&many), "{extension}");
     }
 }
 
@@ -166,7 +162,7 @@ fn python_reads_every_bit() {
         let checkpoint = checkpoint(&[&NUMPY[..], &dtypes].concat());
         let path = folder.path().join(format!("{reader}.{extension}"));
         checkpoint.save(&path, &SaveOptions::default()).unwrap();
-        assert_eq!(read(&python, reader, &path), state(&checkpoint), "{reader} {extension}");
+        assert!(read(&python, reader, &path) == state(&checkpoint), "{reader} {extension}");
     }
 }
 

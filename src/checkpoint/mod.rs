@@ -71,7 +71,7 @@ mod unreadable;
 pub use ::safetensors::Dtype;
 
 pub use fold::options::FoldOptions;
-pub use fold::report::{FoldReport, FoldedLayer};
+pub use fold::report::{BatchNormPair, BatchNormSource, FoldReport, FoldedLayer, FoldedPlain};
 pub use layers::framework::Framework;
 pub use layers::layer_info::{Form, LayerInfo, PairingSource, ParameterCounts};
 pub use layers::options::LayerOptions;

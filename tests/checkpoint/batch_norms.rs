@@ -76,7 +76,8 @@ fn batch_norms_that_are_not_there_or_do_not_fit() {
     refused(
         fold(&checkpoint, &FoldOptions::default().batch_norm("c", "bn")),
         ErrorKind::Config,
-        "Checkpoint::fold: batch_norms: expected the name of a DO-Conv layer, got c",
+        "Checkpoint::fold: batch_norms: expected the name of a DO-Conv layer or of a \
+         convolution, got c",
     );
     checkpoint.insert("bn.running_mean", tensor(&[3], |_| 0.0));
     checkpoint.insert("bn.running_var", tensor(&[4], |_| 0.0));

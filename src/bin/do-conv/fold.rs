@@ -41,7 +41,7 @@ pub fn run(arguments: &Fold) -> Result<(), Box<dyn Error>> {
         .eps(arguments.eps)
         .overwrite(arguments.force);
     options.rename = unique("--rename", &arguments.rename)?;
-    options.batch_norms = unique("--fold-batch-norm", &arguments.fold_batch_norm)?;
+    options.batch_norms.extend(unique("--fold-batch-norm", &arguments.fold_batch_norm)?);
     let bar = ProgressBar::new(0);
     let style = "{bar:40} {decimal_bytes}/{decimal_total_bytes} {elapsed}";
     bar.set_style(ProgressStyle::with_template(style)?);

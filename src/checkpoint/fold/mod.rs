@@ -4,25 +4,35 @@
 mod batch_norm;
 mod check;
 mod dot;
+mod expect;
 mod finite;
 mod kernel;
+mod norm_doubts;
+mod norm_names;
+mod norm_pairs;
 pub mod options;
 mod pieces;
+mod plain;
 pub mod report;
 mod sink;
+mod unfused;
+mod worst;
 
 use std::path::Path;
 
 use super::atomic_file::AtomicFile;
 use super::format::safetensors::{Entry, Plan};
+use super::layers::plain::plain_convs;
 use super::state::Checkpoint;
 use crate::error::{ErrorKind, Operation, Result};
-use check::Worst;
+use expect::expect_sense;
 use kernel::{KernelFold, Spare, Target};
+use norm_pairs::NormPairs;
 use options::FoldOptions;
-use pieces::{Piece, folded_metadata, pieces};
+use pieces::{Parts, Piece, folded_metadata};
 use report::{FoldReport, FoldedLayer};
 use sink::Sink;
+use worst::Worst;
 
 impl Checkpoint {
     /// Writes a safetensors file in which every layer is a plain one: its kernel `[O, n, M, N]`,
@@ -86,11 +96,22 @@ impl Checkpoint {
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<FoldReport> {
         let layers = self.layers(&options.layers)?;
-        if layers.is_empty() {
+        let plain = plain_convs(self, &layers, &options.layers);
+        let pairs = NormPairs::find(operation, self, &layers, &plain, options)?;
+        if layers.is_empty() && pairs.is_empty() {
             let expected = "a DO-Conv layer of that framework";
             return Err(operation.error(ErrorKind::Config, "layers", expected, "none"));
         }
-        let pieces = pieces(operation, self, &layers, options)?;
+        expect_sense(operation, options, &pairs.norms())?;
+        let parts = Parts {
+            operation,
+            checkpoint: self,
+            layers: &layers,
+            plain: &plain,
+            pairs: &pairs,
+            options,
+        };
+        let pieces = parts.pieces()?;
         let plan = Plan::new(
             operation,
             pieces
@@ -103,7 +124,7 @@ impl Checkpoint {
         let create = |path| AtomicFile::create(operation, path, options.overwrite, head, len);
         let file = path.map(create).transpose()?;
         let sink = Sink::new(file.as_ref(), len, progress);
-        let mut kernels = Vec::new();
+        let (mut kernels, mut folded_plain) = (Vec::new(), Vec::new());
         let handle = sink.handle()?;
         for entry in &plan.entries {
             let tensor = match &pieces[entry.name] {
@@ -111,6 +132,12 @@ impl Checkpoint {
                 Piece::Made(tensor) => tensor,
                 Piece::Kernel(kernel) => {
                     kernels.push((entry, kernel));
+                    continue;
+                }
+                Piece::Plain(plain) => {
+                    let worst = plain.fold(entry, &sink, handle.as_ref())?;
+                    folded_plain
+                        .push(plain.report(pairs.of(plain.conv.name).unwrap_or_default(), worst));
                     continue;
                 }
             };
@@ -129,7 +156,7 @@ impl Checkpoint {
                 weight_shape: kernel.weight_shape(),
                 dtype: layer.dtype(),
                 pairing: layer.known_pairing(operation)?,
-                batch_norm: options.batch_norms.get(layer.name()).cloned(),
+                batch_norm: pairs.of(layer.name()).map(str::to_owned),
                 parameters: layer.parameters(),
                 difference: worst.difference,
                 bound: worst.bound,
@@ -137,10 +164,18 @@ impl Checkpoint {
         });
         let mut layers = layers.collect::<Result<Vec<_>>>()?;
         layers.sort_by(|a, b| a.name.cmp(&b.name));
+        folded_plain.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(file) = file {
             file.persist()?;
         }
-        Ok(FoldReport { layers, tensors: plan.entries.len(), bytes: head.len() as u64 + len })
+        Ok(FoldReport {
+            layers,
+            plain: folded_plain,
+            batch_norms: pairs.listed(),
+            batch_norms_left: pairs.left.clone(),
+            tensors: plan.entries.len(),
+            bytes: head.len() as u64 + len,
+        })
     }
 
     /// Folds kernels, one after the other; gives how the check of each came out.

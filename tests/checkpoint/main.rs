@@ -9,6 +9,9 @@ mod formats;
 mod hostile;
 mod keys;
 mod limits;
+mod nets;
+mod norms_by_name;
+mod norms_in_doubt;
 mod pickle;
 
 use common::{Inputs, Numbers, Problem};

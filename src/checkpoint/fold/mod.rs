@@ -37,7 +37,8 @@ use worst::Worst;
 impl Checkpoint {
     /// Writes a safetensors file in which every layer is a plain one: its kernel `[O, n, M, N]`,
     /// composed in `f64`, rounded once to the element type of `W` and checked against `D` and `W` on
-    /// random input. All other tensors are copied, with the metadata. The same checkpoint gives the
+    /// random input. Batch normalisations that are folded in are left out, those into plain convolutions
+    /// too. All other tensors are copied, with the metadata. The same checkpoint gives the
     /// same bytes, whatever file it was read from and for any number of threads.
     ///
     /// # Errors
@@ -64,8 +65,9 @@ impl Checkpoint {
     /// but a path. The report is the one that it would give.
     ///
     /// # Errors
-    /// As [`Checkpoint::layers`]; [`ErrorKind::Ambiguous`] for a layer of unknown kernel size or pairing;
-    /// [`ErrorKind::Config`] if there is no layer, and for a batch normalisation or a key to rename that
+    /// As [`Checkpoint::layers`]; [`ErrorKind::Ambiguous`] for a layer of unknown kernel size or pairing,
+    /// and for a batch normalisation that names don't tell; [`ErrorKind::Config`] if there is no layer
+    /// and no batch normalisation to fold, and for a batch normalisation or a key to rename that
     /// isn't there; [`ErrorKind::Format`] if two tensors came to have one name, and for a batch
     /// normalisation of another number of channels; [`ErrorKind::Value`] for a number that isn't finite,
     /// before or after, for a variance that can't be divided by, and if a check should fail;

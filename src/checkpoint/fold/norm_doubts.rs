@@ -52,7 +52,8 @@ impl<'a, 'n> Doubts<'a, 'n> {
                     doubts.misfits.entry(scope(*rule)).or_insert([conv, norm]);
                 } else if scope(*rule).is_none() {
                     let Conv { inputs, outputs, .. } = *of_conv;
-                    // One input is as well a depthwise convolution's, which has as many as outputs.
+                    // One input is as well a depthwise convolution's, which has as many as outputs. Other
+                    // groups aren't told by a plain kernel; a network of nothing else is passed over.
                     doubts.is_told_order |= inputs != outputs && inputs > 1;
                 }
             }
@@ -73,20 +74,12 @@ impl<'a, 'n> Doubts<'a, 'n> {
         };
         let shown_norm = shown(norm);
         if of_conv.outputs != *channels {
-            let beside = self.beside(conv, of_conv.outputs);
-            let got = format!(
-                "{shown_norm} of {channels} channels for its {} outputs{beside}",
-                of_conv.outputs
-            );
-            return Err(self.refused(conv, got));
+            return Err(self.refused(conv, self.misfit(conv, norm)));
         }
         if let Some([other, misfit]) = self.misfits.get(&scope(*rule)) {
             let got = format!(
-                "{shown_norm}, as {} of {} channels would be that of {} with other outputs: \
-                 normalisations may come before convolutions here",
-                shown(misfit),
-                self.norms.get(misfit).copied().unwrap_or_default(),
-                shown(other),
+                "{shown_norm}, while others come before convolutions, or not where names say: {}",
+                self.misfit(other, misfit)
             );
             return Err(self.refused(conv, got));
         }
@@ -109,18 +102,22 @@ impl<'a, 'n> Doubts<'a, 'n> {
         Ok(Some(norm))
     }
 
-    /// Those of a convolution's module that have its channels, as the end of a text.
-    fn beside(&self, conv: &str, outputs: usize) -> String {
+    /// Why a batch normalisation doesn't fit a convolution, and which of the same module do.
+    fn misfit(&self, conv: &str, norm: &str) -> String {
+        let outputs = self.convs.get(conv).map_or(0, |conv| conv.outputs);
+        let channels = self.norms.get(norm).copied().unwrap_or_default();
         let parent = split(conv).0;
         let fitting = self
             .norms
             .iter()
             .filter(|(norm, channels)| **channels == outputs && split(norm).0 == parent);
         let names: Vec<_> = fitting.map(|(norm, _)| shown(norm)).take(5).collect();
-        match names.is_empty() {
+        let beside = match names.is_empty() {
             true => String::new(),
-            false => format!("; that many have {}", names.join(", ")),
-        }
+            false => format!("; that many has {}", names.join(", ")),
+        };
+        let [conv, norm] = [conv, norm].map(shown);
+        format!("{norm} of {channels} channels for the {outputs} outputs of {conv}{beside}")
     }
 
     fn refused(&self, conv: &str, got: String) -> Error {

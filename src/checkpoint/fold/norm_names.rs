@@ -191,3 +191,55 @@ fn alike(leaf: &str) -> Vec<String> {
     names.extend(leaf.strip_prefix("res").map(|rest| format!("bn{rest}")));
     names
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The candidates of the first convolution.
+    fn candidates(convs: &[&'static str], norms: &[&'static str]) -> Vec<&'static str> {
+        let names = Names::new(convs.iter().copied(), norms.iter().copied());
+        convs.first().map_or(Vec::new(), |conv| names.candidates(conv).into_keys().collect())
+    }
+
+    #[test]
+    fn names_are_taken_apart() {
+        assert_eq!(split("a.b/c"), ("a.b/", "c"));
+        assert_eq!(split("c"), ("", "c"));
+        for (name, expected) in
+            [("a/a", "a"), ("x/a/a", "x/a"), ("xa/a", "xa/a"), ("a.a", "a.a"), ("", ""), ("/", "")]
+        {
+            assert_eq!(single(name), expected, "{name}");
+        }
+        for (name, expected) in [
+            ("conv2d", Some(("", ""))),
+            ("x/conv2d_3", Some(("x/", "_3"))),
+            ("conv2d3", Some(("", "3"))),
+            ("conv2d_a", None),
+            ("conv2", None),
+            ("conv2d_", Some(("", "_"))),
+        ] {
+            assert_eq!(counted(name, "conv2d"), expected, "{name}");
+        }
+        assert_eq!(counted("resnetv10_conv0", "_conv"), Some(("resnetv10", "0")));
+        assert_eq!((next("9"), next("a"), next(""), next("-1")), (Some(10), None, None, None));
+        assert_eq!(next("18446744073709551615"), None);
+    }
+
+    #[test]
+    fn a_bn1_is_of_the_only_convolution_of_its_module() {
+        for conv in ["a.conv", "a.conv_dw"] {
+            assert_eq!(candidates(&[conv], &["a.bn1", "a.b.bn1", "bn1"]), ["a.bn1"]);
+            assert_eq!(candidates(&[conv, "a.fc"], &["a.bn1"]), [""; 0]);
+            assert_eq!(candidates(&[conv, "a.se.fc"], &["a.bn1"]), ["a.bn1"]);
+            assert_eq!(candidates(&[conv], &["a.bn0", "a.bn1"]), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn every_candidate_is_found_once() {
+        let found = candidates(&["é.conv1"], &["é.bn1", "é.norm1", "é.conv1.bn", "é.conv1_bn"]);
+        assert_eq!(found, ["é.bn1", "é.conv1.bn", "é.conv1_bn", "é.norm1"]);
+        assert_eq!(candidates(&[""], &["", ".norm"]), [".norm"]);
+    }
+}

@@ -34,7 +34,9 @@
 //! | Gluon | `weight` `[O, n, M, N]` | `D` `[MN, MN, I]` | | `bias` | a plain `weight` | [`Pairing::TensorFlow`](crate::Pairing) |
 //!
 //! Keys are a layer's name, a `.` or `/` (with Gluon also `_`) and one of these, which may end in `:0`.
-//! The identity is fixed and left out of what is written; one that isn't the identity is refused.
+//! The identity is left out of what is written. One that differs a little, as an average of several
+//! checkpoints' does, is computed with as the published layer does; one further off than 1/32 is refused.
+//! A burn model that was saved in training has `weight.do_conv.D` beside a `weight` that is `W`.
 //!
 //! `D` has the number of taps `MN` and not `M` and `N`. A square number is taken for a square kernel,
 //! any other needs [`LayerOptions::kernel_size`]. A layer that this crate wrote has both `M` and `N` and
@@ -74,12 +76,26 @@
 //! output goes nowhere else, and, of a network that passes all of this, that no single normalisation
 //! precedes. [`FoldReport::batch_norms`] lists the pairs, [`FoldReport::batch_norms_left`] what is left.
 //!
+//! # The state dict
+//!
+//! Of what a training script keeps in a PyTorch file, the weights are taken: the dictionary, or module that
+//! was pickled whole, under a known key (`state_dict`, `model`, `net`, `params`, `ema`, `model_ema` and
+//! their like), in dictionaries in dictionaries too. States of optimizers and schedulers, counters and
+//! other objects are passed over; [`Checkpoint::opened`] says what was taken and what was left. Weights
+//! that several keys could mean are [`ErrorKind::Ambiguous`](crate::ErrorKind::Ambiguous), with the keys listed, and
+//! [`OpenOptions::key`] chooses. Dictionaries without any of these signs are taken whole, and names are their keys with
+//! dots between. Prefixes of wrappers are cut off ([`OpenOptions::strip_prefix`]).
+//!
+//! One object under two names is there under both. Two tensors under one name, as
+//! `{'c.W': …, 'c': {'W': …}}` has them, are refused. NumPy arrays are tensors as well; those that no
+//! tensor here can be (sparse, quantized, `complex128`) are passed over.
+//!
 //! # Hostile files
 //!
 //! Every length, offset and shape is checked against the file before memory is asked for, and no
 //! checkpoint is taken in that unpacks to more than eight times its file and 1 MiB
-//! ([`OpenOptions::max_bytes`]). Pickled objects are parsed and never called; they may take a hundred
-//! times the bytes of their pickle, which in an archive has 16 MiB at most.
+//! ([`OpenOptions::max_bytes`]). Pickles are parsed into a graph of at most 2 Mi values, some hundred bytes
+//! each, and nothing in them is called.
 
 mod atomic_file;
 mod axes;
@@ -88,6 +104,7 @@ mod fold;
 mod format;
 mod layers;
 mod open;
+mod opened;
 mod pattern;
 mod save;
 mod state;
@@ -103,5 +120,6 @@ pub use layers::framework::Framework;
 pub use layers::layer_info::{Form, LayerInfo, PairingSource, ParameterCounts};
 pub use layers::options::LayerOptions;
 pub use open::OpenOptions;
+pub use opened::{Opened, PassedOver};
 pub use state::Checkpoint;
 pub use tensor::Tensor;

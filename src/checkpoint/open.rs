@@ -1,13 +1,15 @@
 //! Opening a checkpoint: which format it is, what of it is wanted, and what it may take.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::format::container::Container;
+use super::float::Float;
+use super::format::container::{Container, Parts};
 use super::format::{npz, safetensors, torch};
+use super::opened::PassedOver;
 use super::state::Checkpoint;
+use super::tensor::Tensor;
 use super::text::{OPEN, shown};
 use super::unreadable::unreadable_file;
 use crate::config::{KERNEL_SIZE_PREFIX, PAIRING_PREFIX};
@@ -17,10 +19,13 @@ use crate::error::{ErrorKind, Result};
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenOptions {
-    /// The key of the dictionary that a PyTorch file has its state dict under, as `state_dict`.
-    /// Default: none, and the tensors of nested dictionaries are named by all their keys.
+    /// The key of the dictionary that a PyTorch file has its state dict under, as `state_dict` or
+    /// `model.ema`; `.` is the whole file, whose nested dictionaries give names of all their keys.
+    /// Default: the state dict is found, as the [module](crate::checkpoint#the-state-dict) says.
     pub key: Option<String>,
-    /// What is cut off the start of names that have it, as `module.`. Default: nothing.
+    /// What is cut off the start of names that have it, as `net.`; empty for nothing. Default:
+    /// `module.` and `_orig_mod.`, and `model.` too of a state dict that a training checkpoint has under
+    /// a key, where all names have it.
     pub strip_prefix: Option<String>,
     /// The most bytes that all tensors may have. Default: eight times the file's, and 1 MiB.
     pub max_bytes: Option<u64>,
@@ -52,7 +57,9 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`ErrorKind::File`] for a file that can't be read; [`ErrorKind::Format`] for one of another
-    /// format, or at odds with itself; [`ErrorKind::Overflow`] for one that unpacks to too much.
+    /// format, or at odds with itself, and for two tensors of one name; [`ErrorKind::Ambiguous`] for
+    /// several state dicts of which nothing tells the one that is meant; [`ErrorKind::Overflow`] for a file
+    /// that unpacks to too much.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path, &OpenOptions::default())
     }
@@ -61,7 +68,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::open`]; [`ErrorKind::Config`] for a key in a format that has none, or that isn't
-    /// there; [`ErrorKind::Format`] for names that are one without the prefix.
+    /// there, and for a prefix that no name has; [`ErrorKind::Format`] for names that are one without the
+    /// prefix.
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         let path = path.as_ref();
         let (file, len) = open_file(path)?;
@@ -71,22 +79,67 @@ impl Checkpoint {
             let expected = "none: only PyTorch files have dictionaries in dictionaries";
             return Err(OPEN.error(ErrorKind::Config, "key", expected, shown(key)));
         }
-        let (tensors, metadata) = match container {
+        let Parts { tensors, metadata, opened } = match container {
             Container::Safetensors => safetensors::read(file, len)?,
-            Container::Torch => (torch::read(path, options.key.as_deref())?, BTreeMap::new()),
-            Container::Npz => (npz::read(file)?, BTreeMap::new()),
+            Container::Torch => torch::read(file, len, options.key.as_deref())?,
+            Container::Npz => npz::read(file)?,
         };
-        let mut checkpoint = Self { tensors, metadata };
+        let mut checkpoint = Self { tensors, metadata, opened };
         let bytes = checkpoint.tensors.values().map(|tensor| tensor.byte_len() as u64);
         let bytes = bytes.fold(0, u64::saturating_add);
         if bytes > most {
             let expected = format!("tensors of at most {most} bytes together (max_bytes)");
             return Err(OPEN.error(ErrorKind::Overflow, "max_bytes", expected, bytes));
         }
-        if let Some(prefix) = &options.strip_prefix {
-            checkpoint.strip_prefix(prefix)?;
+        match &options.strip_prefix {
+            Some(prefix) => checkpoint.strip_told_prefix(prefix)?,
+            None => checkpoint.strip_known_prefixes()?,
         }
         Ok(checkpoint)
+    }
+
+    fn strip_told_prefix(&mut self, prefix: &str) -> Result<()> {
+        if prefix.is_empty() {
+            return Ok(());
+        }
+        if !self.tensors.keys().any(|name| name.starts_with(prefix)) {
+            let expected = "a prefix that names have";
+            let got = shown(prefix);
+            return Err(OPEN.error(ErrorKind::Config, "strip_prefix", expected, got));
+        }
+        self.strip_prefix(prefix)?;
+        self.opened.prefix = prefix.to_owned();
+        Ok(())
+    }
+
+    /// Cuts off what wrappers of models put before all names.
+    fn strip_known_prefixes(&mut self) -> Result<()> {
+        let mut known = vec!["module.", "_orig_mod."];
+        if self.opened.key.is_some() {
+            known.push("model.");
+        }
+        loop {
+            // Averages of models count their steps beside the model that they wrap.
+            let is_counter = |(name, tensor): &(&String, &Tensor)| {
+                let is_number = tensor.shape().is_empty() && Float::of(tensor.dtype()).is_none();
+                is_number && !name.contains('.')
+            };
+            let has = |prefix: &str| {
+                let mut names = self.tensors.iter().filter(|entry| !is_counter(entry)).peekable();
+                names.peek().is_some() && names.all(|(name, _)| name.starts_with(prefix))
+            };
+            let Some(prefix) = known.iter().copied().find(|prefix| has(prefix)) else {
+                return Ok(());
+            };
+            let counters: Vec<_> =
+                self.tensors.extract_if(.., |name, _| !name.starts_with(prefix)).collect();
+            let passed_over = counters.into_iter();
+            let passed_over =
+                passed_over.map(|(name, _)| PassedOver { name, what: "a counter".to_owned() });
+            self.opened.passed_over.extend(passed_over);
+            self.strip_prefix(prefix)?;
+            self.opened.prefix.push_str(prefix);
+        }
     }
 
     /// Cuts `prefix` off the names that start with it.

@@ -7,6 +7,7 @@ use std::io;
 use ndarray::ArrayD;
 
 use super::float::Float;
+use super::opened::Opened;
 use super::tensor::Tensor;
 use super::text::shown;
 use super::unreadable::unreadable;
@@ -17,6 +18,7 @@ use crate::error::{ErrorKind, Operation, Result};
 pub struct Checkpoint {
     pub(super) tensors: BTreeMap<String, Tensor>,
     pub(super) metadata: BTreeMap<String, String>,
+    pub(super) opened: Opened,
 }
 
 impl Checkpoint {
@@ -53,6 +55,11 @@ impl Checkpoint {
     /// The texts to write to.
     pub fn metadata_mut(&mut self) -> &mut BTreeMap<String, String> {
         &mut self.metadata
+    }
+
+    /// What of the file was taken, and what was left.
+    pub fn opened(&self) -> &Opened {
+        &self.opened
     }
 
     /// The bytes of a tensor: little-endian elements in row-major order.

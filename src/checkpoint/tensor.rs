@@ -191,7 +191,7 @@ impl SharedFile {
         Self(Mutex::new(file))
     }
 
-    fn read_at(&self, start: u64, target: &mut [u8]) -> io::Result<()> {
+    pub fn read_at(&self, start: u64, target: &mut [u8]) -> io::Result<()> {
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(start))?;
         file.read_exact(target)

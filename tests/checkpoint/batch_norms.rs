@@ -1,7 +1,7 @@
 //! Batch normalisations that are folded in with a layer of a checkpoint.
 
 use do_conv::ErrorKind;
-use do_conv::checkpoint::{Checkpoint, Dtype, FoldOptions, Tensor};
+use do_conv::checkpoint::{Checkpoint, Dtype, FoldOptions, Framework, LayerOptions, Tensor};
 use ndarray::ArrayView1;
 
 use super::fold::{fold, net};
@@ -228,4 +228,27 @@ fn plain_convolutions_are_folded_in_their_own_type_and_refused_as_layers_are() {
     let text = "Checkpoint::fold: batch_norms: expected the name of a DO-Conv layer or of a \
                 convolution, got p";
     refused(fold(&checkpoint, &options), ErrorKind::Config, text);
+}
+
+#[test]
+fn the_kernel_of_a_layer_that_is_left_as_it_is_is_no_plain_one() {
+    let net = |d: &str| {
+        let mut checkpoint = Checkpoint::new();
+        checkpoint.insert("a.weight", tensor(&[2, 3, 2, 2], |_| 1.0));
+        checkpoint.insert(d, tensor(&[4, 4, 3], |_| 1.0));
+        checkpoint.insert("bn.running_mean", tensor(&[2], |_| 0.0));
+        checkpoint.insert("bn.running_var", tensor(&[2], |_| 1.0));
+        checkpoint.insert("b.W", tensor(&[1, 1, 1], |_| 1.0));
+        checkpoint.insert("b.kernel", tensor(&[1, 1, 1], |_| 1.0));
+        checkpoint
+    };
+    let options = |framework, layer: &str| {
+        let layers = LayerOptions::default().framework(framework).skip(layer);
+        FoldOptions::default().layers(layers).batch_norm("a", "bn")
+    };
+    let text = "Checkpoint::fold: batch_norms: expected the name of a DO-Conv layer or of a \
+                convolution, got a";
+    for (framework, d) in [(Framework::Gluon, "a.D"), (Framework::PyTorch, "a.weight.do_conv.D")] {
+        refused(fold(&net(d), &options(framework, "a")), ErrorKind::Config, text);
+    }
 }

@@ -196,12 +196,8 @@ fn pickles_are_parsed_and_not_called() {
     let checkpoint = Checkpoint::open(data("formats/call.pth")).unwrap();
     assert_eq!(checkpoint.tensors().map(|(name, _)| name).collect::<Vec<_>>(), ["f32"]);
     assert_eq!(checkpoint.values("f32").unwrap()[[1, 2, 3]], 11.5);
-    refused(
-        Checkpoint::open(data("formats/objects.npz")),
-        ErrorKind::Format,
-        "Checkpoint::open: objects: expected readable data, got the element type '|O', which no \
-         tensor has",
-    );
+    let objects = Checkpoint::open(data("formats/objects.npz")).unwrap();
+    assert_eq!(objects.opened().passed_over_text(), "objects (an array of objects)");
     for folder in [folder.path(), &here] {
         assert!(!folder.join("do-conv-was-here").exists());
     }
@@ -236,7 +232,8 @@ fn hostile_pickles() {
             archive(&[("data.pkl", &pickle)], CompressionMethod::Deflated),
             pickle,
         ] {
-            assert_eq!(open(&file).expect_err("hostile").kind, ErrorKind::Format);
+            let kind = open(&file).expect_err("hostile").kind;
+            assert!(matches!(kind, ErrorKind::Format | ErrorKind::Overflow), "{kind:?}");
         }
     }
 }
@@ -331,8 +328,8 @@ fn files_that_end_early_or_have_wrong_bytes() {
 #[test]
 fn other_files() {
     for (bytes, got) in [
-        (&b""[..], "not a PyTorch checkpoint"),
-        (b"# a text", "not a PyTorch checkpoint"),
+        (&b""[..], "an empty file"),
+        (b"# a text", "a text file"),
         (b"PK\x03\x04 and no archive", "archive"),
         (b"\x93NUMPY\x01\x00", "a .npy file"),
     ] {
@@ -341,7 +338,7 @@ fn other_files() {
         assert!(error.got.contains(got), "{error}");
     }
     let empty = archive(&[("readme.txt", b"text")], CompressionMethod::Stored);
-    assert!(open(&empty).unwrap_err().got.contains("No data.pkl"));
+    assert!(open(&empty).unwrap_err().got.contains("an archive with none"));
     #[cfg(unix)]
     refused(
         Checkpoint::open("/dev/null"),

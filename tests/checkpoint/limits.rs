@@ -75,24 +75,6 @@ fn an_archive_unpacks_to_at_most_max_bytes_with_what_is_no_tensor() {
 }
 
 #[test]
-fn a_pickle_of_an_archive_has_at_most_16_mebibytes() {
-    // Each of them ends at once; the size alone is looked at.
-    let pickle = vec![b'.'; (16 << 20) + 1];
-    for name in ["data.pkl", "a/data.pkl"] {
-        for method in [Stored, Deflated] {
-            let file = archive(&[(name, &pickle)], method);
-            refused(
-                open_with(&file, 1 << 30),
-                ErrorKind::Overflow,
-                "Checkpoint::open: format: expected a pickle of at most 16777216 bytes, got 16777217",
-            );
-            let file = archive(&[(name, &pickle[1..])], method);
-            assert_eq!(open_with(&file, 1 << 30).unwrap_err().kind, ErrorKind::Format);
-        }
-    }
-}
-
-#[test]
 fn a_header_has_at_most_100_000_000_bytes() {
     // Mostly a hole.
     let mut file = tempfile::NamedTempFile::new().unwrap();

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod as_saved;
 mod batch_norms;
 mod fold;
 mod formats;

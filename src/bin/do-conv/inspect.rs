@@ -84,6 +84,7 @@ fn pairing(layer: &LayerInfo) -> String {
         Some(PairingSource::Options) => "--pairing",
         Some(PairingSource::Metadata) => "metadata",
         Some(PairingSource::Identity) => "d_diag",
+        Some(PairingSource::Reparameterization) => "burn",
         Some(_) => "format",
         None => "",
     };

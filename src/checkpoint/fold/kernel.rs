@@ -77,6 +77,8 @@ pub struct Ready<'a> {
     w: Stored<'a>,
     /// As the file has it; none for a 1×1 layer.
     d_offset: Option<Stored<'a>>,
+    /// The identity, if it isn't one exactly.
+    identity: Option<Stored<'a>>,
     /// All groups of the layer, if they are made ready together.
     whole: Option<Groups>,
 }
@@ -160,7 +162,8 @@ impl KernelFold<'_> {
         let mut w = stored(&layer.keys().w)?;
         self.order(&mut w)?;
         let d_offset = layer.keys().d.as_deref().map(stored).transpose()?;
-        let mut ready = Ready { w, d_offset, whole: None };
+        let identity = layer.inexact_identity().map(stored).transpose()?;
+        let mut ready = Ready { w, d_offset, identity, whole: None };
         if self.groups_together() == layer.groups() {
             ready.whole = Some(self.groups(&ready, 0..layer.groups())?);
         }
@@ -199,7 +202,7 @@ impl KernelFold<'_> {
             (Some(stored), Some(shape)) => {
                 let part = shape.iter().product::<usize>() / layer.groups();
                 let range = groups.start * part..groups.end * part;
-                Some(self.d_offset(stored, shape, range)?)
+                Some(self.d_offset(stored, ready.identity.as_ref(), shape, range)?)
             }
             _ => None,
         };
@@ -209,11 +212,12 @@ impl KernelFold<'_> {
         Ok(Groups { outputs, composer, transposed, probe })
     }
 
-    /// Those elements of the offset of `D`, `[channels, MN, S]`. They have room after them for what
+    /// Those elements of the offset of `D` from the exact identity, `[channels, MN, S]`. They have room after them for what
     /// [`Composer::transposed`] puts there, which would have to move them else.
     fn d_offset(
         &self,
         stored: &Stored,
+        identity: Option<&Stored>,
         shape: [usize; 3],
         range: Range<usize>,
     ) -> Result<Vec<f64>> {
@@ -222,6 +226,13 @@ impl KernelFold<'_> {
         values.resize(range.len(), 0.0);
         contents.widen(float, range.start, &mut values).map_err(self.failed(key))?;
         expect_finite(self.operation, key, &values, range.start)?;
+        if let Some(&Stored { key, float, ref contents }) = identity {
+            let mut own = self.operation.room("buffers", values.len())?;
+            own.resize(values.len(), 0.0);
+            contents.widen(float, range.start, &mut own).map_err(self.failed(key))?;
+            self.layer.composer().at_identity(&mut own).for_each(|value| *value -= 1.0);
+            values.iter_mut().zip(own).for_each(|(value, own)| *value += own);
+        }
         let axes = self.layer.framework().d_axes();
         if axes == [0, 1, 2] {
             return Ok(values);

@@ -9,10 +9,6 @@ use crate::checkpoint::text::{OPEN, shown};
 use crate::checkpoint::unreadable::unreadable;
 use crate::error::{ErrorKind, Result};
 
-/// Bytes of the largest pickle of an archive: its objects take many times that. One of a state dict has
-/// about 200 bytes a tensor.
-const MAX_PICKLE: u64 = 16 << 20;
-
 pub type Archive = ZipArchive<BufReader<File>>;
 
 /// Opens an archive.
@@ -33,8 +29,7 @@ pub fn names(archive: &Archive) -> Result<Vec<String>> {
 }
 
 /// The names of an archive's entries; leaves the file at its start. Refuses an archive with a name twice,
-/// which readers resolve differently, and one that unpacks to more than `most` bytes or has an enormous
-/// pickle.
+/// which readers resolve differently, and one that unpacks to more than `most` bytes.
 pub fn examine(mut file: &File, most: u64) -> Result<Vec<String>> {
     let copy = file.try_clone().and_then(|copy| file.rewind().map(|()| copy));
     let copy = copy.map_err(|error| unreadable(OPEN, "format", &error))?;
@@ -49,10 +44,6 @@ pub fn examine(mut file: &File, most: u64) -> Result<Vec<String>> {
         let size = archive.by_index_raw(index).map_err(io::Error::from).map(|entry| entry.size());
         let size = size.map_err(|error| unreadable(OPEN, "format", &error))?;
         bytes = bytes.saturating_add(size);
-        if names.get(index).is_some_and(|name| name.ends_with("data.pkl")) && size > MAX_PICKLE {
-            let expected = format!("a pickle of at most {MAX_PICKLE} bytes");
-            return Err(OPEN.error(ErrorKind::Overflow, "format", expected, size));
-        }
     }
     if bytes > most {
         let expected = format!("an archive of at most {most} bytes unpacked (max_bytes)");

@@ -5,5 +5,6 @@ pub mod archive;
 pub mod container;
 pub mod npy;
 pub mod npz;
+pub mod other;
 pub mod safetensors;
 pub mod torch;

@@ -27,7 +27,7 @@ fn invalid(text: impl Into<String>) -> io::Error {
 }
 
 impl Header {
-    /// Reads a header; the elements follow.
+    /// Reads a header; the elements follow. [`io::ErrorKind::Unsupported`] says that no tensor has these.
     pub fn read(reader: &mut impl Read) -> io::Result<Self> {
         let mut start = [0; 8];
         reader.read_exact(&mut start)?;
@@ -120,7 +120,10 @@ impl<'t> Literal<'t> {
             }
         }
         // Lists describe records.
-        Err(invalid("a string expected in the header: arrays of records have no tensor type"))
+        match self.0.trim_start().starts_with('[') {
+            true => Err(other_elements("an array of records".to_owned())),
+            false => Err(invalid("a string expected in the header")),
+        }
     }
 
     fn boolean(&mut self) -> io::Result<bool> {
@@ -153,9 +156,23 @@ impl<'t> Literal<'t> {
     }
 }
 
+/// The error for an array of elements that no tensor has.
+fn other_elements(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, what)
+}
+
 /// The element type of a type string as `<f4`, and whether it is big-endian.
-fn element_type(descr: &str) -> io::Result<(Dtype, bool)> {
-    let unknown = || invalid(format!("the element type '{descr}', which no tensor has"));
+pub fn element_type(descr: &str) -> io::Result<(Dtype, bool)> {
+    let unknown = || {
+        let kind = descr.trim_start_matches(['<', '>', '|', '=']).chars().next();
+        other_elements(match kind {
+            Some('U') => "an array of strings".to_owned(),
+            Some('S' | 'a') => "an array of byte strings".to_owned(),
+            Some('M' | 'm') => "an array of dates or times".to_owned(),
+            Some('O') => "an array of objects".to_owned(),
+            _ => format!("an array of elements '{}'", descr.escape_debug()),
+        })
+    };
     let (big_endian, name) = match descr.split_at_checked(1) {
         Some(("<" | "|" | "=", name)) => (false, name),
         Some((">", name)) => (true, name),
@@ -291,15 +308,31 @@ mod tests {
             "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}",
             "{'descr': '<f4', 'fortran_order': False, 'shape': 3}",
             "{'descr': '<f4', 'fortran_order': 0, 'shape': (3,)}",
-            "{'descr': '|O', 'fortran_order': False, 'shape': (3,)}",
-            "{'descr': '<U7', 'fortran_order': False, 'shape': (3,)}",
-            "{'descr': '', 'fortran_order': False, 'shape': (3,)}",
-            "{'descr': 'é4', 'fortran_order': False, 'shape': (3,)}",
-            "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (3,)}",
             "{'descr': '<f4",
         ] {
             let error = read(text).expect_err(text);
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn elements_that_no_tensor_has_are_told() {
+        for (descr, what) in [
+            ("'|O'", "an array of objects"),
+            ("'<U7'", "an array of strings"),
+            ("'|S3'", "an array of byte strings"),
+            ("'<M8[ns]'", "an array of dates or times"),
+            ("'<c16'", "an array of elements '<c16'"),
+            ("''", "an array of elements ''"),
+            ("'é4'", "an array of elements 'é4'"),
+            ("[('a', '<f4')]", "an array of records"),
+        ] {
+            let text = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (3,)}}");
+            let error = read(&text).unwrap_err();
+            assert_eq!(
+                (error.kind(), error.to_string()),
+                (io::ErrorKind::Unsupported, what.into())
+            );
         }
     }
 }

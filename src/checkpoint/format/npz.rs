@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use safetensors::Dtype;
 
 use super::archive::{self, Archive};
+use super::container::Parts;
 use super::npy::Header;
 use crate::checkpoint::axes::permuted_bytes;
+use crate::checkpoint::opened::{Opened, PassedOver};
 use crate::checkpoint::tensor::{Bytes, Lazy, Tensor};
 use crate::checkpoint::text::{OPEN, shown};
 use crate::checkpoint::unreadable::unreadable;
@@ -23,11 +25,13 @@ struct NpzArray {
     header: Header,
 }
 
-/// The arrays of an archive, by their names without `.npy`.
-pub fn read(file: File) -> Result<BTreeMap<String, Tensor>> {
+/// The arrays of an archive, by their names without `.npy`; those of elements that no tensor has are
+/// passed over.
+pub fn read(file: File) -> Result<Parts> {
     let mut archive = archive::open(file)?;
     let names = archive::names(&archive)?;
     let mut headers = Vec::new();
+    let mut opened = Opened::default();
     for full_name in names {
         let name = full_name.strip_suffix(".npy").unwrap_or(&full_name).to_owned();
         let Some(index) = archive.index_for_name(&full_name) else { continue };
@@ -36,8 +40,13 @@ pub fn read(file: File) -> Result<BTreeMap<String, Tensor>> {
             let size = entry.size();
             Ok((Header::read(&mut entry)?, size))
         });
-        let (header, size) = header.map_err(|error| unreadable(OPEN, &name, &error))?;
-        headers.push((name, index, header, size));
+        match header {
+            Ok((header, size)) => headers.push((name, index, header, size)),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                opened.passed_over.push(PassedOver { name, what: error.to_string() });
+            }
+            Err(error) => return Err(unreadable(OPEN, &name, &error)),
+        }
     }
     let archive = Arc::new(Mutex::new(archive));
     let mut tensors = BTreeMap::new();
@@ -56,7 +65,7 @@ pub fn read(file: File) -> Result<BTreeMap<String, Tensor>> {
         }
         tensors.insert(name, tensor);
     }
-    Ok(tensors)
+    Ok(Parts { tensors, metadata: BTreeMap::new(), opened })
 }
 
 impl Lazy for NpzArray {

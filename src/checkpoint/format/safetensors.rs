@@ -16,6 +16,8 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::container::Parts;
+use crate::checkpoint::opened::Opened;
 use crate::checkpoint::tensor::{Bytes, SharedFile, Tensor, byte_len};
 use crate::checkpoint::text::{OPEN, shown};
 use crate::checkpoint::unreadable::unreadable;
@@ -70,9 +72,6 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-/// Tensors by name, and texts by name.
-type Parts = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
-
 /// The tensors and the metadata of a file that is `len` bytes long.
 pub fn read(mut file: File, len: u64) -> Result<Parts> {
     let refused =
@@ -126,7 +125,7 @@ pub fn read(mut file: File, len: u64) -> Result<Parts> {
         let expected = format!("tensors of {} bytes, to the file's end", len - 8 - header_len);
         return refused(&expected, format!("{at} bytes"));
     }
-    Ok((tensors, header.metadata))
+    Ok(Parts { tensors, metadata: header.metadata, opened: Opened::default() })
 }
 
 /// A tensor's place in a file to be written.

@@ -40,10 +40,18 @@ impl Checkpoint {
         };
         let framework = layer.framework;
         let w = array(&layer.keys.w, layer.w_shape, framework.w_axes())?;
-        let d_offset = match (&layer.keys.d, layer.d_shape) {
+        let mut d_offset = match (&layer.keys.d, layer.d_shape) {
             (Some(key), Some(shape)) => Some(array(key, shape, framework.d_axes())?),
             _ => None,
         };
+        if let (Some(key), Some(d_offset)) = (layer.inexact_identity(), &mut d_offset) {
+            // As differences from the exact one, which the layer adds.
+            let mut own = self.values_of(OPERATION, key)?;
+            layer.composer().at_identity(&mut own).for_each(|value| *value -= 1.0);
+            d_offset.iter_mut().zip(own).for_each(|(value, own)| {
+                *value = T::round_from(value.widen() + own);
+            });
+        }
         let bias = match &layer.keys.bias {
             Some(key) => {
                 let values = self.values_of(OPERATION, key)?;

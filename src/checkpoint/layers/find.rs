@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::framework::Framework;
-use super::layer_info::{Form, Keys, LayerInfo, PairingSource};
+use super::layer_info::{Form, Identity, Keys, LayerInfo, PairingSource};
 use super::options::LayerOptions;
 use crate::checkpoint::float::Float;
 use crate::checkpoint::state::Checkpoint;
@@ -13,6 +13,13 @@ use crate::checkpoint::text::shown;
 use crate::checkpoint::unreadable::unreadable;
 use crate::config::{Groups, KERNEL_SIZE_PREFIX, PAIRING_PREFIX, Pairing};
 use crate::error::{Error, ErrorKind, Operation, Result};
+
+/// How far a stored identity may be from one: averages of several, in their own element type, are off by
+/// a few of its roundings, those of `bf16` by 2⁻⁷. The published layer computes with what is stored.
+const MOST_FROM_IDENTITY: f64 = 1.0 / 32.0;
+
+/// What burn's reparameterization of a kernel puts after its name.
+pub const REPARAMETERIZATION: &str = ".do_conv.D";
 
 /// The operation that errors of finding layers name.
 const LAYERS: Operation = Operation("Checkpoint::layers");
@@ -24,6 +31,21 @@ struct Candidate<'a> {
     parts: BTreeMap<&'a str, (&'a str, &'a Tensor)>,
     /// A key that is there with and without `:0`.
     twice: Option<&'a str>,
+}
+
+impl<'a> Candidate<'a> {
+    fn add(
+        &mut self,
+        framework: Framework,
+        prefix: &'a str,
+        part: &'a str,
+        entry: (&'a str, &'a Tensor),
+    ) {
+        self.name = prefix.strip_suffix(framework.separators()).unwrap_or(prefix);
+        if self.parts.insert(part, entry).is_some() {
+            self.twice = Some(entry.0.strip_suffix(":0").unwrap_or(entry.0));
+        }
+    }
 }
 
 impl Checkpoint {
@@ -48,11 +70,12 @@ impl Checkpoint {
             if !framework.parts().contains(&part) {
                 continue;
             }
-            let candidate = candidates.entry(prefix).or_default();
-            candidate.name = prefix.strip_suffix(framework.separators()).unwrap_or(prefix);
-            if candidate.parts.insert(part, (key, tensor)).is_some() {
-                candidate.twice = Some(end);
+            if let Some((prefix, kernel)) = self.reparameterized(framework, end) {
+                candidates.entry(prefix).or_default().add(framework, prefix, "D", (key, tensor));
+                candidates.entry(prefix).or_default().add(framework, prefix, "W", kernel);
+                continue;
             }
+            candidates.entry(prefix).or_default().add(framework, prefix, part, (key, tensor));
         }
         let mut layers: Vec<LayerInfo> = Vec::new();
         let (mut names, mut skipped) = (BTreeSet::new(), BTreeSet::new());
@@ -85,6 +108,19 @@ impl Checkpoint {
         Ok(layers)
     }
 
+    /// For the key of a `D` as burn's reparameterization of a layer has it, `NAME.weight.do_conv.D`: the
+    /// layer's prefix, and the kernel, which has the place of `W`.
+    fn reparameterized<'c>(
+        &'c self,
+        framework: Framework,
+        key: &'c str,
+    ) -> Option<(&'c str, (&'c str, &'c Tensor))> {
+        let kernel = key.strip_suffix(REPARAMETERIZATION)?;
+        let (kernel, tensor) = self.tensors.get_key_value(kernel)?;
+        let prefix = kernel.strip_suffix("weight")?;
+        (framework == Framework::PyTorch).then_some((prefix, (kernel, tensor)))
+    }
+
     /// The layer that those tensors are, if they are one.
     fn layer_info(
         &self,
@@ -115,6 +151,14 @@ impl Checkpoint {
         // [O, n, S] and, of Gluon, the kernel size.
         let (w_shape, stored_size) = match (framework, w.shape()) {
             (Framework::PyTorch, &[o, n, s]) => ([o, n, s], None),
+            (Framework::PyTorch, &[o, n, rows, cols])
+                if d.is_some_and(|(key, _)| key.ends_with(REPARAMETERIZATION)) =>
+            {
+                // The plain layer's own shape, unless `S` is larger than the taps.
+                let taps = d.and_then(|(_, d)| d.shape().get(1).copied());
+                let s = rows.saturating_mul(cols);
+                ([o, n, s], (taps == Some(s)).then_some([rows, cols]))
+            }
             (Framework::TensorFlow, &[s, n, o]) => ([o, n, s], None),
             (Framework::Gluon, &[o, n, rows, cols]) => {
                 ([o, n, rows.saturating_mul(cols)], Some([rows, cols]))
@@ -191,10 +235,10 @@ impl Checkpoint {
             identity: identity.map(|(key, _)| key.to_owned()),
             bias: bias.map(|(key, _)| key.to_owned()),
         };
-        let layer =
+        let mut layer =
             self.describe(candidate.name, keys, w_shape, Some(d_shape), stored_size, options)?;
         if let Some((key, tensor)) = identity {
-            self.check_identity(&layer, key, tensor)?;
+            layer.identity = self.check_identity(&layer, key, tensor)?;
         }
         Ok(Some(layer))
     }
@@ -274,6 +318,7 @@ impl Checkpoint {
             pairing_source: pairing.map(|(_, source)| source),
             framework: options.framework,
             keys,
+            identity: Identity::Exact,
         })
     }
 
@@ -294,8 +339,10 @@ impl Checkpoint {
             })?),
             None => None,
         };
-        let own = options.framework.pairing();
+        let is_reparameterized =
+            keys.d.as_deref().is_some_and(|key| key.ends_with(REPARAMETERIZATION));
         let source = match options.framework {
+            Framework::PyTorch if is_reparameterized => Some(PairingSource::Reparameterization),
             // Layers of ours have these keys too, any pairing, and no identity.
             Framework::PyTorch if keys.identity.is_some() => Some(PairingSource::Identity),
             Framework::PyTorch if Pairing::matters_to(groups) => None,
@@ -303,12 +350,16 @@ impl Checkpoint {
         };
         let told = options.pairing.map(|pairing| (pairing, PairingSource::Options));
         let written = written.map(|pairing| (pairing, PairingSource::Metadata));
+        let own = match source {
+            Some(PairingSource::Reparameterization) => Pairing::InputChannel,
+            _ => options.framework.pairing(),
+        };
         Ok(told.or(written).or(source.map(|source| (own, source))))
     }
 
-    /// Refuses a stored identity of another shape or with other values.
-    fn check_identity(&self, layer: &LayerInfo, key: &str, tensor: &Tensor) -> Result<()> {
-        let Some(shape) = layer.d_shape else { return Ok(()) };
+    /// Refuses a stored identity of another shape, or of values further from it than averaging brings them.
+    fn check_identity(&self, layer: &LayerInfo, key: &str, tensor: &Tensor) -> Result<Identity> {
+        let Some(shape) = layer.d_shape else { return Ok(Identity::Exact) };
         if tensor.shape() != shape {
             let got = format!("{:?}", tensor.shape());
             return Err(format_error(key, &format!("shape {shape:?}, that of D"), &got));
@@ -319,13 +370,18 @@ impl Checkpoint {
         let Some(float) = Float::of(tensor.dtype()) else { return Err(no_float(key, tensor)) };
         let together = (ELEMENTS_AT_A_TIME / (taps * d_mul)).max(1);
         let mut values = Vec::new();
+        let mut identity = Identity::Exact;
         for first in (0..channels).step_by(together) {
             let start = first * taps * d_mul;
             values.resize(channels.min(first + together) * taps * d_mul - start, 0.0);
             contents.widen(float, start, &mut values).map_err(failed)?;
-            // What is left without the ones must be zeros.
             layer.composer().at_identity(&mut values).for_each(|value| *value -= 1.0);
-            if let Some(at) = values.iter().position(|&value| value != 0.0) {
+            if values.iter().any(|&value| value != 0.0) {
+                identity = Identity::Stored;
+            }
+            // Not-a-numbers are no less.
+            let is_near = |value: f64| value.abs() <= MOST_FROM_IDENTITY;
+            if let Some(at) = values.iter().position(|&value| !is_near(value)) {
                 let at = start + at;
                 let place = [at / d_mul / taps, at / d_mul % taps, at % d_mul];
                 let got = format!("another value at {place:?}");
@@ -333,7 +389,7 @@ impl Checkpoint {
                 return Err(format_error(key, expected, &got));
             }
         }
-        Ok(())
+        Ok(identity)
     }
 }
 

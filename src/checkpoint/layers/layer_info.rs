@@ -51,6 +51,8 @@ pub enum PairingSource {
     Metadata,
     /// The identity beside `D`, which of all that has PyTorch's keys the published code stores.
     Identity,
+    /// `weight.do_conv.D` beside `weight`, which burn's reparameterization has, by input channel.
+    Reparameterization,
     /// [`LayerOptions::framework`](crate::checkpoint::LayerOptions::framework): TensorFlow's and Gluon's own, or PyTorch's where it doesn't differ
     /// from that by input channel.
     Framework,
@@ -85,6 +87,16 @@ pub struct LayerInfo {
     pub(super) pairing_source: Option<PairingSource>,
     pub(super) framework: Framework,
     pub(super) keys: Keys,
+    pub(super) identity: Identity,
+}
+
+/// The identity that a layer's `D` is an offset from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// Ones and zeros, whether they are stored or not.
+    Exact,
+    /// The stored one, which differs: the published layer computes with that.
+    Stored,
 }
 
 /// The names of a layer's tensors.
@@ -256,6 +268,11 @@ impl LayerInfo {
             );
             operation.error(ErrorKind::Ambiguous, shown(&self.name), expected, got)
         })
+    }
+
+    /// The key of the identity to compute with, if it isn't exact.
+    pub(crate) fn inexact_identity(&self) -> Option<&str> {
+        self.keys.identity.as_deref().filter(|_| self.identity == Identity::Stored)
     }
 
     /// Whose keys and shapes the layer has.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::find::REPARAMETERIZATION;
 use super::layer_info::LayerInfo;
 use super::options::LayerOptions;
 use crate::checkpoint::float::Float;
@@ -125,7 +126,8 @@ pub fn plain_convs<'a>(
     let mut convs: BTreeMap<&str, PlainConv> = BTreeMap::new();
     for (key, tensor) in checkpoint.tensors() {
         let Some(mut conv) = PlainConv::of(key, tensor, options) else { continue };
-        let has_d = checkpoint.get(&conv.key_of("D")).is_some();
+        let mut of_d = [conv.key_of("D"), format!("{key}{REPARAMETERIZATION}")].into_iter();
+        let has_d = of_d.any(|key| checkpoint.get(&key).is_some());
         if has_d || names.contains(conv.name) || options.skip.contains(conv.name) {
             continue;
         }

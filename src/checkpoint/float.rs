@@ -24,6 +24,16 @@ impl Float {
         }
     }
 
+    /// The element type as files name it.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Self::F16 => Dtype::F16,
+            Self::BF16 => Dtype::BF16,
+            Self::F32 => Dtype::F32,
+            Self::F64 => Dtype::F64,
+        }
+    }
+
     /// Bytes of an element.
     pub fn size(self) -> usize {
         match self {

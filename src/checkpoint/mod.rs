@@ -51,6 +51,33 @@
 //! with metadata put it there, or the identity, which the published code stores and the adapters don't.
 //! Without it [`LayerInfo::pairing`] is unknown, and a fold refuses it.
 //!
+//! # Batch normalisations
+//!
+//! A batch normalisation right after a convolution is folded into it, a DO-Conv layer or a plain one, if
+//! [`FoldOptions::batch_norms`] says so or [`FoldOptions::auto_batch_norms`] tells it by names:
+//!
+//! | of | convolution and batch normalisation |
+//! | --- | --- |
+//! | most | `conv1` and `bn1`, `norm1`, `batch_norm1` or `batchnorm1`, with any number or none |
+//! | sequences | `downsample.0` and `downsample.1`; `convs.0` and `bns.0` |
+//! | detectron2 | `conv1` and `conv1.norm` |
+//! | timm | `conv_stem` and `bn1`; the blocks of EfficientNets |
+//! | Keras | `conv1_conv` and `conv1_bn`, `block_1_expand` and `block_1_expand_BN`, `conv2d_3` and `batch_normalization_3` |
+//!
+//! Names don't tell which comes first, and a normalisation before the convolution can't be folded into it.
+//! Pairing by names is for networks where normalisations follow, and is refused, with what there could be,
+//! - for a pair of other channels than outputs, and by that for all pairs whose names are alike, of a
+//!   sequence for those of the same one: so pre-activation networks and DenseNet show;
+//! - if no such pair has other inputs than outputs, since then nothing speaks for either order;
+//! - for two batch normalisations of one convolution, and two convolutions of one batch normalisation;
+//! - for numbers as Keras' where convolutions and batch normalisations don't have the same ones;
+//! - for plain kernels that may be transposed convolutions': of as many inputs as outputs, and of an even
+//!   size or a name as `deconv`.
+//!
+//! What shapes can't show is taken for granted: that nothing else is between the two, that the convolution's
+//! output goes nowhere else, and, of a network that passes all of this, that no single normalisation
+//! precedes. [`FoldReport::batch_norms`] lists the pairs, [`FoldReport::batch_norms_left`] what is left.
+//!
 //! # The state dict
 //!
 //! Of what a training script keeps in a PyTorch file, the weights are taken: the dictionary, or module that
@@ -105,7 +132,7 @@ pub use ::safetensors::Dtype;
 pub use atomic_file::AtomicFile;
 pub use fold::layout::KernelLayout;
 pub use fold::options::FoldOptions;
-pub use fold::report::{FoldReport, FoldedLayer};
+pub use fold::report::{BatchNormPair, BatchNormSource, FoldReport, FoldedLayer, FoldedPlain};
 pub use format::file_format::FileFormat;
 pub use layers::framework::Framework;
 pub use layers::layer_info::{Form, LayerInfo, PairingSource, ParameterCounts};

@@ -1,7 +1,7 @@
 //! Batch normalisations that are folded in with a layer of a checkpoint.
 
 use do_conv::ErrorKind;
-use do_conv::checkpoint::{Checkpoint, Dtype, FoldOptions, Tensor};
+use do_conv::checkpoint::{Checkpoint, Dtype, FoldOptions, Framework, LayerOptions, Tensor};
 use ndarray::ArrayView1;
 
 use super::fold::{fold, net};
@@ -76,7 +76,8 @@ fn batch_norms_that_are_not_there_or_do_not_fit() {
     refused(
         fold(&checkpoint, &FoldOptions::default().batch_norm("c", "bn")),
         ErrorKind::Config,
-        "Checkpoint::fold: batch_norms: expected the name of a DO-Conv layer, got c",
+        "Checkpoint::fold: batch_norms: expected the name of a DO-Conv layer or of a \
+         convolution, got c",
     );
     checkpoint.insert("bn.running_mean", tensor(&[3], |_| 0.0));
     checkpoint.insert("bn.running_var", tensor(&[4], |_| 0.0));
@@ -132,4 +133,122 @@ fn a_batch_norm_of_a_layer_of_several_parts() {
     let (folded, _) = fold(&checkpoint, &options).unwrap();
     let expected = (0..400 * 200).map(|index| f64::from(index as f32 / root(index / 200)));
     assert!(folded.values("a.weight").unwrap().iter().copied().eq(expected));
+}
+
+#[test]
+fn eps_of_one_batch_norm_by_name_or_pattern() {
+    let mut checkpoint = Checkpoint::new();
+    for (layer, bn) in [("a", "x.bn1"), ("b", "x.bn2"), ("c", "y")] {
+        checkpoint.insert(format!("{layer}.W"), tensor(&[1, 1, 1], |_| 1.0));
+        checkpoint.insert(format!("{bn}.running_mean"), tensor(&[1], |_| 0.0));
+        checkpoint.insert(format!("{bn}.running_var"), tensor(&[1], |_| 0.0));
+    }
+    let pairs = FoldOptions::default()
+        .batch_norm("a", "x.bn1")
+        .batch_norm("b", "x.bn2")
+        .batch_norm("c", "y")
+        .eps(1.0);
+    let options = pairs.clone().eps_of("x.*", 0.25).eps_of("x.bn2", 0.0625);
+    let (folded, _) = fold(&checkpoint, &options).unwrap();
+    for (layer, expected) in [("a", 2.0), ("b", 4.0), ("c", 1.0)] {
+        assert_eq!(folded.values(&format!("{layer}.weight")).unwrap()[[0, 0, 0, 0]], expected);
+    }
+    refused(
+        fold(&checkpoint, &options.eps_of("*bn1", 0.5)),
+        ErrorKind::Ambiguous,
+        "Checkpoint::fold: eps_of x.bn1: expected one number, got 0.25 and 0.5",
+    );
+    refused(
+        fold(&checkpoint, &pairs.clone().eps_of("z*", 0.5)),
+        ErrorKind::Config,
+        "Checkpoint::fold: eps_of: expected the name of a batch normalisation that is folded, got z*",
+    );
+    refused(
+        fold(&checkpoint, &pairs.eps_of("y", -1.0)),
+        ErrorKind::Config,
+        "Checkpoint::fold: eps_of: expected a finite number that is not negative, got -1",
+    );
+}
+
+#[test]
+fn biases_that_are_not_finite_are_refused() {
+    let (mut checkpoint, ..) = net();
+    checkpoint.insert("a.bias", tensor(&[3], |index| if index == 2 { f32::NAN } else { 0.0 }));
+    let text = "Checkpoint::fold: a.bias: expected finite numbers, got NaN as element 2";
+    refused(fold(&checkpoint, &FoldOptions::default()), ErrorKind::Value, text);
+    checkpoint.insert("bn.running_mean", tensor(&[3], |_| 0.0));
+    checkpoint.insert("bn.running_var", tensor(&[3], |_| 1.0));
+    let options = FoldOptions::default().batch_norm("a", "bn");
+    refused(fold(&checkpoint, &options), ErrorKind::Value, text);
+}
+
+#[test]
+fn plain_convolutions_are_folded_in_their_own_type_and_refused_as_layers_are() {
+    let mut checkpoint = Checkpoint::new();
+    let kernel = ndarray::array![[[0.1], [65504.0]], [[-3.0], [1.0 / 3.0]]].into_dyn();
+    checkpoint.insert("p.weight", rounded(Dtype::F16, kernel.view()));
+    checkpoint.insert("p.bias", rounded(Dtype::BF16, ArrayView1::from(&[1.0, 2.0]).into_dyn()));
+    checkpoint.insert("other.weight", tensor(&[2, 1, 3], |_| f32::NAN));
+    checkpoint.insert("bn.running_mean", tensor(&[2], |_| 0.5));
+    checkpoint.insert("bn.running_var", tensor(&[2], |channel| [16.0, 1.0][channel]));
+    let options = FoldOptions::default().batch_norm("p", "bn").eps(0.0);
+    let (folded, report) = fold(&checkpoint, &options).unwrap();
+    let names: Vec<_> = folded.tensors().map(|(name, _)| name).collect();
+    assert_eq!(names, ["other.weight", "p.bias", "p.weight"]);
+    assert!(report.layers.is_empty());
+    assert_eq!((report.plain[0].dtype, &*report.plain[0].shape), (Dtype::F16, &[2, 2, 1][..]));
+    assert_eq!(folded.get("p.bias").unwrap().dtype(), Dtype::F16);
+    let half = |value: f64| half::f16::from_f64(value).to_f64();
+    let weight = folded.values("p.weight").unwrap();
+    let expected = [half(half(0.1) / 4.0), 16376.0, -3.0, half(1.0 / 3.0)];
+    assert!(weight.iter().copied().eq(expected), "{weight}");
+    assert!(folded.values("p.bias").unwrap().iter().copied().eq([0.125, 1.5]));
+
+    let mut wrong = checkpoint.clone();
+    wrong.insert("p.bias", tensor(&[3], |_| 0.0));
+    let text = "Checkpoint::fold: p.bias: expected shape [2], got [3]";
+    refused(fold(&wrong, &options), ErrorKind::Format, text);
+    wrong.insert("p.bias", tensor(&[2], |_| f32::INFINITY));
+    let text = "Checkpoint::fold: p.bias: expected finite numbers, got inf as element 0";
+    refused(fold(&wrong, &options), ErrorKind::Value, text);
+    let mut wrong = checkpoint.clone();
+    wrong.insert("p.weight", tensor(&[2, 1, 1], |index| [1.0, f32::NAN][index]));
+    let text = "Checkpoint::fold: p.weight: expected finite numbers, got NaN as element 1";
+    refused(fold(&wrong, &options), ErrorKind::Value, text);
+    let mut wrong = checkpoint.clone();
+    wrong.insert("p/weight", tensor(&[2, 1, 1], |_| 1.0));
+    let text = "Checkpoint::fold: p: expected one kernel of that name, got several";
+    refused(fold(&wrong, &options), ErrorKind::Format, text);
+    // Beyond the kernel's type, by a small variance.
+    checkpoint.insert("bn.running_var", tensor(&[2], |_| 0.25));
+    let text = "Checkpoint::fold: p.weight: expected finite numbers, got inf as element 1";
+    refused(fold(&checkpoint, &options), ErrorKind::Value, text);
+    // What a linear layer has is no convolution's kernel.
+    checkpoint.insert("p.weight", tensor(&[2, 1], |_| 1.0));
+    let text = "Checkpoint::fold: batch_norms: expected the name of a DO-Conv layer or of a \
+                convolution, got p";
+    refused(fold(&checkpoint, &options), ErrorKind::Config, text);
+}
+
+#[test]
+fn the_kernel_of_a_layer_that_is_left_as_it_is_is_no_plain_one() {
+    let net = |d: &str| {
+        let mut checkpoint = Checkpoint::new();
+        checkpoint.insert("a.weight", tensor(&[2, 3, 2, 2], |_| 1.0));
+        checkpoint.insert(d, tensor(&[4, 4, 3], |_| 1.0));
+        checkpoint.insert("bn.running_mean", tensor(&[2], |_| 0.0));
+        checkpoint.insert("bn.running_var", tensor(&[2], |_| 1.0));
+        checkpoint.insert("b.W", tensor(&[1, 1, 1], |_| 1.0));
+        checkpoint.insert("b.kernel", tensor(&[1, 1, 1], |_| 1.0));
+        checkpoint
+    };
+    let options = |framework, layer: &str| {
+        let layers = LayerOptions::default().framework(framework).skip(layer);
+        FoldOptions::default().layers(layers).batch_norm("a", "bn")
+    };
+    let text = "Checkpoint::fold: batch_norms: expected the name of a DO-Conv layer or of a \
+                convolution, got a";
+    for (framework, d) in [(Framework::Gluon, "a.D"), (Framework::PyTorch, "a.weight.do_conv.D")] {
+        refused(fold(&net(d), &options(framework, "a")), ErrorKind::Config, text);
+    }
 }

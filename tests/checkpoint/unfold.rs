@@ -2,7 +2,7 @@
 
 use do_conv::checkpoint::{
     Checkpoint, Dtype, FoldOptions, Framework, GroupsSource, LayerOptions, PairingSource,
-    UnfoldOptions, UnfoldReport, UnfoldTarget,
+    SaveOptions, UnfoldOptions, UnfoldReport, UnfoldTarget,
 };
 use do_conv::{Conv2d, Conv2dConfig, DoConv2d, Pairing};
 use ndarray::{Array4, ArrayD, Ix1, Ix4};
@@ -182,7 +182,7 @@ fn a_layer_computes_what_the_plain_one_does() {
     let options = UnfoldOptions::default().target(UnfoldTarget::DoConv2d).groups("a", 3);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plain.safetensors");
-    checkpoint.save(&path, false).unwrap();
+    checkpoint.save(&path, &SaveOptions::default()).unwrap();
     checkpoint = Checkpoint::open(&path).unwrap();
     let single = |name: &str| checkpoint.values(name).unwrap().mapv(|value| value as f32);
     let weight = single("a.weight").into_dimensionality::<Ix4>().unwrap();
@@ -195,7 +195,7 @@ fn a_layer_computes_what_the_plain_one_does() {
         let (unfolded, _) = unfold(&checkpoint, &options.clone().d_mul("*", d_mul));
         // From memory and from a file.
         let path = folder.path().join(format!("{d_mul}.safetensors"));
-        unfolded.save(&path, false).unwrap();
+        unfolded.save(&path, &SaveOptions::default()).unwrap();
         for unfolded in [unfolded, Checkpoint::open(&path).unwrap()] {
             let found = unfolded.layers(&LayerOptions::default()).unwrap();
             let config = found[0].config().unwrap().padding(1).stride([2, 1]);

@@ -1,4 +1,4 @@
-//! The command `do-conv`: looks into checkpoints with DO-Conv layers, and folds them.
+//! The command `do-conv`: looks into checkpoints with DO-Conv layers, folds, unfolds and compares them.
 
 #![forbid(unsafe_code)]
 
@@ -12,8 +12,11 @@ mod print;
 mod settings;
 mod shell;
 mod table;
+mod taken;
 mod text;
+mod unfold;
 mod usage;
+mod verify;
 mod words;
 
 use std::process::ExitCode;
@@ -29,6 +32,12 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Fold(arguments) => fold::run(&arguments),
+        Command::Unfold(arguments) => unfold::run(&arguments),
+        Command::Verify(arguments) => match verify::run(&arguments) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(failure) => Err(failure),
+        },
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { folder } => shell::man(folder.as_deref()),
     };

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use do_conv::Pairing;
-use do_conv::checkpoint::{Checkpoint, Framework, LayerOptions, OpenOptions};
+use do_conv::checkpoint::{
+    Checkpoint, FileFormat, Framework, KernelLayout, LayerOptions, OpenOptions, UnfoldTarget,
+};
 
 use crate::failure::Failure;
 use crate::text::shown;
 
 /// How to read checkpoints, and what to take for a layer.
-#[derive(Args)]
+#[derive(Args, Clone, Default)]
 pub struct Reading {
     /// Whose DO-Conv code the checkpoint comes from: their keys, shapes and pairing.
     #[arg(long, value_enum, default_value_t)]
@@ -26,10 +29,12 @@ pub struct Reading {
     /// Leaves a layer as it is.
     #[arg(long, value_name = "NAME")]
     pub skip: Vec<String>,
-    /// The dictionary of a PyTorch file that the state dict is in, as state_dict.
+    /// The dictionary of a PyTorch file that the state dict is in, as state_dict or model.ema; . is the
+    /// whole file [default: it is found].
     #[arg(long)]
     pub key: Option<String>,
-    /// Cuts this off the start of names, as module.
+    /// Cuts this off the start of names; an empty one cuts nothing [default: module., _orig_mod. and, in
+    /// a training checkpoint, model.].
     #[arg(long, value_name = "PREFIX")]
     pub strip_prefix: Option<String>,
     /// The most bytes that all tensors may have [default: eight times the file's, and 1 MiB].
@@ -101,6 +106,72 @@ pub enum PairingName {
     Tensorflow,
 }
 
+/// The format of a file to write.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum FileFormatName {
+    Safetensors,
+    /// What torch.load takes, also with weights_only.
+    Pytorch,
+    /// What numpy.load takes.
+    Npz,
+}
+
+impl From<FileFormatName> for FileFormat {
+    fn from(name: FileFormatName) -> Self {
+        match name {
+            FileFormatName::Safetensors => Self::Safetensors,
+            FileFormatName::Pytorch => Self::PyTorch,
+            FileFormatName::Npz => Self::Npz,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub enum LayoutName {
+    /// [O, n, M, N].
+    #[default]
+    Pytorch,
+    /// [M, N, n, O], and [M, N, I, O/I] of depthwise layers, as TensorFlow and Keras have them.
+    Tensorflow,
+}
+
+impl From<LayoutName> for KernelLayout {
+    fn from(name: LayoutName) -> Self {
+        match name {
+            LayoutName::Pytorch => Self::PyTorch,
+            LayoutName::Tensorflow => Self::TensorFlow,
+        }
+    }
+}
+
+/// What loads an unfolded checkpoint.
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub enum TargetName {
+    /// The published PyTorch code.
+    #[default]
+    Pytorch,
+    /// Layers of do-conv and of its adapters for candle and burn.
+    DoConv,
+    /// Plain layers of burn that OverParameterize is applied to.
+    BurnOverParameterize,
+    /// The published TensorFlow code.
+    Tensorflow,
+    /// The published GluonCV code.
+    Gluon,
+}
+
+impl From<TargetName> for UnfoldTarget {
+    fn from(name: TargetName) -> Self {
+        match name {
+            TargetName::Pytorch => Self::PyTorch,
+            TargetName::DoConv => Self::DoConv2d,
+            TargetName::BurnOverParameterize => Self::OverParameterize,
+            TargetName::Tensorflow => Self::TensorFlow,
+            TargetName::Gluon => Self::Gluon,
+        }
+    }
+}
+
 /// A value as it is written on the command line.
 pub fn name_of(value: impl ValueEnum) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
@@ -126,6 +197,21 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
         Some((from, to)) if !to.is_empty() => Ok((from.to_owned(), to.to_owned())),
         _ => Err("expected two names with = between".to_owned()),
     }
+}
+
+/// Two names, or none for the word auto.
+pub fn pair_or_auto(text: &str) -> Result<Option<(String, String)>, String> {
+    match text {
+        "auto" => Ok(None),
+        _ => pair(text).map(Some).map_err(|error| error + ", or auto"),
+    }
+}
+
+/// A name or pattern and a number, or a number of all.
+pub fn numbered<T: FromStr>(text: &str) -> Result<(String, T), String> {
+    let (name, number) = text.rsplit_once('=').unwrap_or(("*", text));
+    let parsed = number.parse().map(|number| (name.to_owned(), number));
+    parsed.map_err(|_| "expected a name, = and a number".to_owned())
 }
 
 fn kernel(text: &str) -> Result<(String, [usize; 2]), String> {

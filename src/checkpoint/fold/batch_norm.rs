@@ -1,15 +1,49 @@
-//! Batch normalisations of a checkpoint, which are folded into the layers before them.
+//! Batch normalisations of a checkpoint, which are folded into the convolutions before them.
 
-use crate::checkpoint::layers::layer_info::LayerInfo;
+use super::finite::{expect_finite, finite_values};
+use super::unfused::Unfused;
+use crate::checkpoint::float::Float;
 use crate::checkpoint::state::Checkpoint;
 use crate::checkpoint::tensor::Tensor;
 use crate::checkpoint::text::shown;
 use crate::error::{ErrorKind, Operation, Result};
 use crate::layer::batch_norm::BatchNorm;
 
-use super::finite::expect_finite;
+/// What a batch normalisation's name is followed by in its keys.
+const SEPARATORS: [char; 3] = ['.', '/', '_'];
 
-/// A batch normalisation's numbers, checked against the layer before it.
+// As PyTorch, burn, Keras and MXNet name them.
+const WEIGHT: &[&str] = &["weight", "gamma"];
+const BIAS: &[&str] = &["bias", "beta"];
+const MEAN: &[&str] = &["running_mean", "moving_mean"];
+const VAR: &[&str] = &["running_var", "moving_variance", "moving_var"];
+
+/// The batch normalisations of a checkpoint with their channels, by name.
+pub fn batch_norms(checkpoint: &Checkpoint) -> impl Iterator<Item = (&str, usize)> {
+    checkpoint.tensors().filter_map(|(key, tensor)| {
+        let end = key.strip_suffix(":0").unwrap_or(key);
+        let prefix = MEAN.iter().find_map(|mean| end.strip_suffix(mean))?;
+        let name = prefix.strip_suffix(SEPARATORS)?;
+        let separator = prefix.chars().next_back()?;
+        let var = checkpoint.get(find(checkpoint, name, separator, VAR)?)?;
+        let &[channels] = tensor.shape() else { return None };
+        (var.shape() == [channels]).then_some((name, channels))
+    })
+}
+
+/// The key of the tensor of a batch normalisation that has one of those last parts.
+fn find<'a>(
+    checkpoint: &'a Checkpoint,
+    name: &str,
+    separator: char,
+    parts: &[&str],
+) -> Option<&'a str> {
+    let ends = parts.iter().flat_map(|part| ["", ":0"].map(|end| (*part, end)));
+    let mut keys = ends.map(|(part, end)| format!("{name}{separator}{part}{end}"));
+    keys.find_map(|key| checkpoint.tensors.get_key_value(&key)).map(|(key, _)| key.as_str())
+}
+
+/// A batch normalisation's numbers, checked against the convolution before it.
 pub struct NormValues<'a> {
     operation: Operation,
     /// The names of its tensors.
@@ -21,45 +55,43 @@ pub struct NormValues<'a> {
     eps: f64,
 }
 
+/// What a batch normalisation makes of the convolution before it.
+pub struct Folded {
+    /// What each output channel of the kernel is multiplied by.
+    pub scale: Vec<f64>,
+    pub bias: Tensor,
+    /// What the check compares with.
+    pub unfused: Vec<Unfused>,
+}
+
 impl<'a> NormValues<'a> {
-    /// Reads the batch normalisation `name` after `layer`.
+    /// Reads the batch normalisation `name` after a convolution of so many output channels.
     pub fn read(
         operation: Operation,
         checkpoint: &'a Checkpoint,
-        layer: &LayerInfo,
+        channels: usize,
         name: &str,
         eps: f64,
     ) -> Result<Self> {
-        let tensors = &checkpoint.tensors;
-        let channels = layer.out_channels();
-        // As PyTorch, Keras and MXNet name them.
-        let find_in = |separator: char, parts: &[&str]| {
-            let keys = parts
-                .iter()
-                .flat_map(|part| ["", ":0"].map(|end| format!("{name}{separator}{part}{end}")));
-            keys.into_iter().find_map(|key| tensors.get_key_value(&key)).map(|(key, _)| &**key)
-        };
-        let mean = ["running_mean", "moving_mean"];
-        let separator = ['.', '/', '_'].into_iter().find(|&at| find_in(at, &mean).is_some());
-        let find = |parts: &[&str]| find_in(separator.unwrap_or('.'), parts);
+        let has_mean = |at: &char| find(checkpoint, name, *at, MEAN).is_some();
+        let separator = SEPARATORS.into_iter().find(has_mean).unwrap_or('.');
+        let find = |parts: &[&str]| find(checkpoint, name, separator, parts);
         let mut keys = Vec::new();
         let mut values = |parts: &[&str]| -> Result<Option<Vec<f64>>> {
             let Some(key) = find(parts) else { return Ok(None) };
             keys.push(key);
-            let shape = tensors[key].shape();
+            let shape = checkpoint.tensors[key].shape();
             if shape != [channels] {
                 let expected = format!("shape [{channels}], a number a channel");
                 let got = format!("{shape:?}");
                 return Err(operation.error(ErrorKind::Format, shown(key), expected, got));
             }
-            let values = checkpoint.values_of(operation, key)?;
-            expect_finite(operation, key, &values, 0)?;
-            Ok(Some(values))
+            finite_values(operation, checkpoint, key).map(Some)
         };
-        let weight = values(&["weight", "gamma"])?;
-        let bias = values(&["bias", "beta"])?;
-        let mean = values(&mean)?;
-        let var = values(&["running_var", "moving_variance", "moving_var"])?;
+        let weight = values(WEIGHT)?;
+        let bias = values(BIAS)?;
+        let mean = values(MEAN)?;
+        let var = values(VAR)?;
         keys.extend(find(&["num_batches_tracked"]));
         let (Some(running_mean), Some(running_var)) = (mean, var) else {
             let expected = "a batch normalisation with running_mean and running_var";
@@ -71,26 +103,39 @@ impl<'a> NormValues<'a> {
         Ok(values)
     }
 
-    /// What each output channel of the layer's kernel is multiplied by.
-    pub fn scale(&self) -> Vec<f64> {
+    /// Folds it into a convolution of that bias of its own, if any; the folded one is to be `key`.
+    pub fn fold(&self, own: Option<Vec<f64>>, float: Float, key: &str) -> Result<Folded> {
         let norm = self.view();
-        (0..self.running_mean.len()).map(|channel| norm.scale(channel)).collect()
+        let channels = self.running_mean.len();
+        let own = own.unwrap_or_else(|| vec![0.0; channels]);
+        let mut bias: Vec<_> =
+            own.iter().enumerate().map(|(channel, &own)| norm.apply(channel, own)).collect();
+        let mut bytes = vec![0; bias.len() * float.size()];
+        float.round(&mut bias, &mut bytes);
+        expect_finite(self.operation, key, &bias, 0)?;
+        Ok(Folded {
+            scale: (0..channels).map(|channel| norm.scale(channel)).collect(),
+            unfused: self.unfused(&own, &bias),
+            bias: Tensor::new(float.dtype(), &[channels], &bytes)?,
+        })
     }
 
-    /// The layer's bias with the batch normalisation folded in.
-    pub fn folded_bias(&self, checkpoint: &Checkpoint, layer: &LayerInfo) -> Result<Tensor> {
-        let own = match &layer.keys().bias {
-            Some(key) => checkpoint.values_of(self.operation, key)?,
-            None => vec![0.0; layer.out_channels()],
+    /// What the check compares with, for the convolution's own bias and the folded one.
+    fn unfused(&self, own: &[f64], bias: &[f64]) -> Vec<Unfused> {
+        let of = |values: &Option<Vec<f64>>, channel: usize, default| {
+            values.as_ref().map_or(default, |values| values[channel])
         };
-        let norm = self.view();
-        let mut values: Vec<_> =
-            own.iter().enumerate().map(|(channel, &own)| norm.apply(channel, own)).collect();
-        let float = layer.float();
-        let mut bytes = vec![0; values.len() * float.size()];
-        float.round(&mut values, &mut bytes);
-        expect_finite(self.operation, &format!("{}bias", layer.keys().prefix), &values, 0)?;
-        Tensor::new(layer.dtype(), &[values.len()], &bytes)
+        let channels = own.iter().zip(bias).enumerate();
+        channels
+            .map(|(channel, (&own, &bias))| Unfused {
+                own,
+                mean: self.running_mean[channel],
+                var: self.running_var[channel] + self.eps,
+                weight: of(&self.weight, channel, 1.0),
+                shift: of(&self.bias, channel, 0.0),
+                bias,
+            })
+            .collect()
     }
 
     fn view(&self) -> BatchNorm<'_, f64> {

@@ -5,49 +5,15 @@
 //! `Σ_i Σ_m W'[o, i, m] · x[i, m]`. Nothing is shared with the composition. A wrong kernel gives the
 //! right number by chance only, with probability zero for an input of random reals.
 
-use std::cmp::Ordering;
 use std::io;
 
 use super::dot::dot;
+use super::unfused::{Output, Unfused};
+use super::worst::Worst;
 use crate::checkpoint::float::Float;
 use crate::checkpoint::room::{room, zeros};
 use crate::compose::Composer;
 use crate::layer::sampler::Sampler;
-
-/// How near a folded kernel comes to the bound of rounding errors.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Worst {
-    /// The difference of an output.
-    pub difference: f64,
-    /// The bound for that output.
-    pub bound: f64,
-}
-
-impl Worst {
-    pub const NONE: Self = Self { difference: 0.0, bound: 0.0 };
-
-    /// The one nearer to its bound, or further beyond.
-    pub fn max(self, other: Self) -> Self {
-        let order = self.ratio().total_cmp(&other.ratio());
-        match order.then(self.bound.total_cmp(&other.bound)) {
-            Ordering::Less => other,
-            _ => self,
-        }
-    }
-
-    /// Infinite where there are infinities or not-a-numbers.
-    fn ratio(self) -> f64 {
-        match self.bound {
-            _ if !(self.difference + self.bound).is_finite() => f64::INFINITY,
-            0.0 if self.difference == 0.0 => 0.0,
-            bound => self.difference / bound,
-        }
-    }
-
-    pub fn is_within_bound(self) -> bool {
-        self.ratio() <= 1.0
-    }
-}
 
 /// A random input, and its features.
 pub struct Probe {
@@ -102,21 +68,18 @@ impl Probe {
         Ok(Self { composer, x, sizes, features })
     }
 
-    /// Compares some output channels from `first` on: `w`, `[outputs, n, S]`, times the channels'
-    /// `scale`, with the folded kernel `weight`, `[outputs, n, MN]`, rounded to `float`.
+    /// Compares some output channels from `first` on: `w`, `[outputs, n, S]`, and what comes after each
+    /// channel, if anything, with the folded kernel `weight`, `[outputs, n, MN]`, rounded to `float`.
     pub fn compare(
         &self,
         float: Float,
         first: usize,
         w: &[f64],
-        scale: Option<&[f64]>,
+        after: Option<&[Unfused]>,
         weight: &[f64],
     ) -> Worst {
         let Composer { group_inputs: n, group_outputs, taps, d_mul, .. } = self.composer;
         let terms = n * d_mul + n * taps + d_mul + taps + 8;
-        let gamma = terms as f64 * f64::EPSILON;
-        // What sums lose among subnormal numbers.
-        let smallest = terms as f64 * f64::from_bits(1);
         let rows = w.chunks_exact(n * d_mul).zip(weight.chunks_exact(n * taps));
         let mut worst = Worst::NONE;
         for (index, (w, weight)) in rows.enumerate() {
@@ -131,14 +94,10 @@ impl Probe {
                 }
                 Features::Offset(d_offset) => self.paired(d_offset, output, w, x),
             };
-            let scale = scale.map_or(1.0, |scale| scale[output]);
             let [folded, size] = dot(weight, x, x);
-            let rounding =
-                float.unit_roundoff() * size + float.subnormal_roundoff() * self.sizes[group];
-            let sums = gamma * (absolute * scale.abs() + size) + smallest * (2.0 + scale.abs());
-            let bound = (rounding + sums) * (1.0 + gamma);
-            let difference = (folded - exact * scale).abs();
-            worst = worst.max(Worst { difference, bound });
+            let after = after.map_or(&Unfused::NONE, |after| &after[output]);
+            let sums = Output { exact, absolute, folded, size };
+            worst = worst.max(after.compare(float, sums, terms, self.sizes[group]));
         }
         worst
     }
@@ -237,6 +196,11 @@ mod tests {
         }
     }
 
+    /// Batch normalisations that only multiply.
+    fn scaled(scale: &[f64]) -> Vec<Unfused> {
+        scale.iter().map(|&weight| Unfused { weight, ..Unfused::NONE }).collect()
+    }
+
     /// The bound of one output by its definition, for a kernel of these weights: `u·Σ|W'||x|` for the one
     /// rounding, half a smallest number times `Σ|x|`, and for the sums `γ = k·ε` of what they add up.
     fn bound(
@@ -276,7 +240,7 @@ mod tests {
         let k = f64::from(2 * 5 + 2 * 4 + 5 + 4 + 8);
         let rounding = u * size + smallest * pixels;
         let lost = k * f64::EPSILON * (sums * scale.abs() + size)
-            + k * f64::from_bits(1) * (2.0 + scale.abs());
+            + k * f64::from_bits(1) * (2.0 + 2.0 * scale.abs() + sums);
         (rounding + lost) * (1.0 + k * f64::EPSILON)
     }
 
@@ -304,7 +268,7 @@ mod tests {
                     let expected = bound(&probe, float, output, &w, &d_offset, &weight, own);
                     let compare = |weight: &[f64]| {
                         let (w, weight) = (&w[output * 10..][..10], &weight[output * 8..][..8]);
-                        probe.compare(float, output, w, Some(&scale), weight)
+                        probe.compare(float, output, w, Some(&scaled(&scale)), weight)
                     };
                     let worst = compare(&weight);
                     let tolerance = 1e-12 * expected + 32.0 * f64::from_bits(1);
@@ -331,38 +295,13 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_of_several_is_the_one_nearest_to_its_bound() {
-        let of = |difference, bound| Worst { difference, bound };
-        let infinite = f64::INFINITY;
-        let ascending = [
-            Worst::NONE,
-            of(0.0, 1.0),
-            of(3.0, 9.0),
-            of(1.0, 2.0),
-            of(8.0, 8.0),
-            of(1.01, 1.0),
-            of(1.0, 0.0),
-        ];
-        for (index, low) in ascending.iter().enumerate() {
-            assert_eq!(low.is_within_bound(), index < 5, "{low:?}");
-            for high in &ascending[index..] {
-                assert_eq!((low.max(*high), high.max(*low)), (*high, *high));
-            }
-            for wrong in
-                [of(infinite, 1.0), of(1.0, infinite), of(f64::NAN, 1.0), of(0.0, f64::NAN)]
-            {
-                assert!(!low.max(wrong).is_within_bound() && !wrong.max(*low).is_within_bound());
-            }
-        }
-    }
-
-    #[test]
     fn a_scale_is_part_of_the_kernel() {
         let (composer, [d_offset, w, mut weight]) = layer(Pairing::InputChannel);
         let probe = Probe::new(composer, true, Some(&d_offset)).unwrap();
-        let scale: Vec<f64> = (0..12).map(|o| f64::from(o) - 5.5).collect();
+        let scales: Vec<f64> = (0..12).map(|o| f64::from(o) - 5.5).collect();
+        let scale = scaled(&scales);
         assert!(!probe.compare(Float::F32, 0, &w, Some(&scale), &weight).is_within_bound());
-        let rows = weight.chunks_exact_mut(8).zip(&scale);
+        let rows = weight.chunks_exact_mut(8).zip(&scales);
         rows.for_each(|(row, scale)| row.iter_mut().for_each(|value| *value *= scale));
         assert!(probe.compare(Float::F32, 0, &w, Some(&scale), &weight).is_within_bound());
         // A part of the channels alone.

@@ -1,5 +1,6 @@
-//! Kernels are made of finite numbers.
+//! Kernels and biases are made of finite numbers.
 
+use crate::checkpoint::state::Checkpoint;
 use crate::checkpoint::text::shown;
 use crate::error::{ErrorKind, Operation, Result};
 
@@ -12,4 +13,11 @@ pub fn expect_finite(operation: Operation, key: &str, values: &[f64], start: usi
             Err(operation.error(ErrorKind::Value, shown(key), "finite numbers", got))
         }
     }
+}
+
+/// The elements of a tensor, all of them finite.
+pub fn finite_values(operation: Operation, checkpoint: &Checkpoint, key: &str) -> Result<Vec<f64>> {
+    let values = checkpoint.values_of(operation, key)?;
+    expect_finite(operation, key, &values, 0)?;
+    Ok(values)
 }

@@ -7,9 +7,11 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::check::{Probe, Worst};
+use super::batch_norm::Folded;
+use super::check::Probe;
 use super::finite::expect_finite;
 use super::sink::Sink;
+use super::worst::Worst;
 use crate::checkpoint::axes::{permute_into, stored_shape};
 use crate::checkpoint::float::Float;
 use crate::checkpoint::format::safetensors::Entry;
@@ -33,8 +35,8 @@ pub struct KernelFold<'a> {
     /// What errors name.
     pub operation: Operation,
     pub layer: &'a LayerInfo,
-    /// What output channels are multiplied by.
-    pub scale: Option<Vec<f64>>,
+    /// The batch normalisation after it.
+    pub norm: Option<Folded>,
 }
 
 /// Where a kernel goes, and what its parts are folded in.
@@ -289,15 +291,15 @@ impl KernelFold<'_> {
             }
             None => weight.copy_from_slice(w),
         }
-        if let Some(scale) = &self.scale {
-            for (weight, scale) in weight.chunks_exact_mut(weight_row).zip(&scale[first..]) {
+        if let Some(norm) = &self.norm {
+            for (weight, scale) in weight.chunks_exact_mut(weight_row).zip(&norm.scale[first..]) {
                 weight.iter_mut().for_each(|weight| *weight *= scale);
             }
         }
         resize(rounded, weight.len() * float.size()).map_err(self.failed(stored.key))?;
         float.round(weight, rounded);
-        let scale = self.scale.as_ref().map(|scale| &scale[start..]);
-        let worst = probe.compare(float, first - start, w, scale, weight);
+        let after = self.norm.as_ref().map(|norm| &norm.unfused[start..]);
+        let worst = probe.compare(float, first - start, w, after, weight);
         let Target { entry, sink, .. } = target;
         if !worst.is_within_bound() {
             // Only numbers that aren't finite can be why.

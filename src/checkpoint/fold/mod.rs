@@ -4,14 +4,21 @@
 mod batch_norm;
 mod check;
 mod dot;
+mod expect;
 pub mod finite;
 mod kernel;
 pub mod layout;
+mod norm_doubts;
+mod norm_names;
+mod norm_pairs;
 pub mod options;
 mod pieces;
+mod plain;
 pub mod report;
 mod second_pass;
 mod sink;
+mod unfused;
+mod worst;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -19,19 +26,23 @@ use std::path::Path;
 
 use super::atomic_file::AtomicFile;
 use super::format::safetensors::{Entry, Plan};
+use super::layers::plain::plain_convs;
 use super::state::Checkpoint;
 use crate::error::{ErrorKind, Operation, Result};
-use check::Worst;
+use expect::expect_sense;
 use kernel::{KernelFold, Spare, Target};
+use norm_pairs::NormPairs;
 use options::FoldOptions;
-use pieces::{Piece, folded_metadata, pieces};
+use pieces::{Parts, Piece, folded_metadata};
 use report::{FoldReport, FoldedLayer};
 use second_pass::SecondPass;
 use sink::{Progress, Sink};
+use worst::Worst;
 
 impl Checkpoint {
     /// Writes a file in which every layer is a plain one: its kernel `[O, n, M, N]`, composed in `f64`,
-    /// rounded once to the element type of `W` and checked against `D` and `W` on random input. All other
+    /// rounded once to the element type of `W` and checked against `D` and `W` on random input. Batch
+    /// normalisations that are folded in are left out, those into plain convolutions too. All other
     /// tensors are copied, and in safetensors the metadata. The same checkpoint gives the same bytes,
     /// whatever file it was read from and for any number of threads.
     ///
@@ -83,8 +94,9 @@ impl Checkpoint {
     /// but a path. The report is the one that it would give.
     ///
     /// # Errors
-    /// As [`Checkpoint::layers`]; [`ErrorKind::Ambiguous`] for a layer of unknown kernel size or pairing;
-    /// [`ErrorKind::Config`] if there is no layer, and for a batch normalisation or a key to rename that
+    /// As [`Checkpoint::layers`]; [`ErrorKind::Ambiguous`] for a layer of unknown kernel size or pairing,
+    /// and for a batch normalisation that names don't tell; [`ErrorKind::Config`] if there is no layer
+    /// and no batch normalisation to fold, and for a batch normalisation or a key to rename that
     /// isn't there; [`ErrorKind::Format`] if two tensors came to have one name, and for a batch
     /// normalisation of another number of channels; [`ErrorKind::Value`] for a number that isn't finite,
     /// before or after, for a variance that can't be divided by, and if a check should fail;
@@ -112,11 +124,22 @@ impl Checkpoint {
         progress: Progress,
     ) -> Result<(FoldReport, Option<AtomicFile>)> {
         let layers = self.layers(&options.layers)?;
-        if layers.is_empty() {
+        let plain = plain_convs(self, &layers, &options.layers);
+        let pairs = NormPairs::find(operation, self, &layers, &plain, options)?;
+        if layers.is_empty() && pairs.is_empty() {
             let expected = "a DO-Conv layer of that framework";
             return Err(operation.error(ErrorKind::Config, "layers", expected, "none"));
         }
-        let pieces = pieces(operation, self, &layers, options)?;
+        expect_sense(operation, options, &pairs.norms())?;
+        let parts = Parts {
+            operation,
+            checkpoint: self,
+            layers: &layers,
+            plain: &plain,
+            pairs: &pairs,
+            options,
+        };
+        let pieces = parts.pieces()?;
         let metadata = folded_metadata(self, &layers, &options.layers);
         let second = SecondPass::new(operation, path, options, &pieces, &metadata)?;
         let of_this_pass = pieces.iter().filter(|(_, piece)| second.is_none() || piece.is_kernel());
@@ -128,7 +151,7 @@ impl Checkpoint {
         let file = path.map(create).transpose()?;
         let total = len + second.as_ref().map_or(0, |second| second.len);
         let sink = Sink::new(operation, file.as_ref(), total, progress);
-        let mut kernels = Vec::new();
+        let (mut kernels, mut folded_plain) = (Vec::new(), Vec::new());
         let handle = sink.handle()?;
         for entry in &plan.entries {
             let tensor = match &pieces[entry.name] {
@@ -136,6 +159,12 @@ impl Checkpoint {
                 Piece::Made(tensor) => tensor,
                 Piece::Kernel(kernel) => {
                     kernels.push((entry, kernel));
+                    continue;
+                }
+                Piece::Plain(plain) => {
+                    let worst = plain.fold(entry, &sink, handle.as_ref())?;
+                    folded_plain
+                        .push(plain.report(pairs.of(plain.conv.name).unwrap_or_default(), worst));
                     continue;
                 }
             };
@@ -154,7 +183,7 @@ impl Checkpoint {
                 weight_shape: kernel.weight_shape(),
                 dtype: layer.dtype(),
                 pairing: layer.known_pairing(operation)?,
-                batch_norm: options.batch_norms.get(layer.name()).cloned(),
+                batch_norm: pairs.of(layer.name()).map(str::to_owned),
                 parameters: layer.parameters(),
                 difference: worst.difference,
                 bound: worst.bound,
@@ -166,7 +195,16 @@ impl Checkpoint {
             Some(second) => second.write(file.as_ref().map(|file| (file, plan.len())), &sink)?,
             None => (plan.len(), file),
         };
-        Ok((FoldReport { layers, tensors: pieces.len(), bytes }, file))
+        folded_plain.sort_by(|a, b| a.name.cmp(&b.name));
+        let report = FoldReport {
+            layers,
+            plain: folded_plain,
+            batch_norms: pairs.listed(),
+            batch_norms_left: pairs.left.clone(),
+            tensors: pieces.len(),
+            bytes,
+        };
+        Ok((report, file))
     }
 
     /// Folds kernels, one after the other; gives how the check of each came out.

@@ -16,9 +16,19 @@ pub struct FoldOptions {
     /// The last part of the keys of a folded layer, of the kernel for `W` and of the bias for `bias`.
     /// Default: `weight` and `bias`.
     pub rename: BTreeMap<String, String>,
-    /// By the name of a layer, that of the batch normalisation after it, which is folded into the
-    /// layer and left out; the layer has a bias then. Default: none.
-    pub batch_norms: BTreeMap<String, String>,
+    /// The names of convolutions, DO-Conv layers or plain ones, each with that of the batch normalisation
+    /// right after it, which is folded into the convolution and left out; the convolution has a bias then.
+    /// Both may be patterns, in which `*` is any run of characters: those of the first stand for those of
+    /// the second, as in `layer*.conv*` and `layer*.bn*`. A pair of names goes before patterns. Plain
+    /// kernels are `weight` `[O, n, …]`, or of Keras `kernel` `[…, n, O]` and `depthwise_kernel`
+    /// `[…, I, O/I]`, of one to three dimensions; that they aren't transposed convolutions' is taken for
+    /// granted of pairs of names. Default: none.
+    pub batch_norms: Vec<(String, String)>,
+    /// Whether convolutions that aren't in `batch_norms` are paired by their names, and refused in doubt,
+    /// as [here](crate::checkpoint#batch-normalisations). Default: no.
+    pub auto_batch_norms: bool,
+    /// The names or patterns of convolutions that `auto_batch_norms` leaves as they are. Default: none.
+    pub skip_batch_norms: Vec<String>,
     /// What batch normalisations add to the variance. Default: 1e-5, as PyTorch and MXNet; Keras has
     /// 1e-3.
     pub eps: f64,
@@ -27,6 +37,8 @@ pub struct FoldOptions {
     /// The order of folded kernels' axes; other tensors are copied as they are. Default:
     /// [`KernelLayout::PyTorch`].
     pub layout: KernelLayout,
+    /// The same of batch normalisations by name or pattern; a name goes before patterns. Default: none.
+    pub eps_of: Vec<(String, f64)>,
     /// Whether an existing file may be replaced. Default: no.
     pub overwrite: bool,
 }
@@ -36,10 +48,13 @@ impl Default for FoldOptions {
         Self {
             layers: LayerOptions::default(),
             rename: BTreeMap::new(),
-            batch_norms: BTreeMap::new(),
+            batch_norms: Vec::new(),
+            auto_batch_norms: false,
+            skip_batch_norms: Vec::new(),
             eps: 1e-5,
             format: None,
             layout: KernelLayout::default(),
+            eps_of: Vec::new(),
             overwrite: false,
         }
     }
@@ -58,9 +73,21 @@ impl FoldOptions {
         self
     }
 
-    /// Folds a batch normalisation into the layer before it.
-    pub fn batch_norm(mut self, layer: impl Into<String>, batch_norm: impl Into<String>) -> Self {
-        self.batch_norms.insert(layer.into(), batch_norm.into());
+    /// Folds a batch normalisation into the convolution before it; both may be patterns.
+    pub fn batch_norm(mut self, conv: impl Into<String>, batch_norm: impl Into<String>) -> Self {
+        self.batch_norms.push((conv.into(), batch_norm.into()));
+        self
+    }
+
+    /// Sets whether batch normalisations are folded into the convolutions that their names tell.
+    pub fn auto_batch_norms(mut self, auto: bool) -> Self {
+        self.auto_batch_norms = auto;
+        self
+    }
+
+    /// Leaves convolutions of that name or pattern out of those that are paired by their names.
+    pub fn skip_batch_norm(mut self, conv: impl Into<String>) -> Self {
+        self.skip_batch_norms.push(conv.into());
         self
     }
 
@@ -79,6 +106,12 @@ impl FoldOptions {
     /// Sets the order of folded kernels' axes.
     pub fn layout(mut self, layout: KernelLayout) -> Self {
         self.layout = layout;
+        self
+    }
+
+    /// Sets what batch normalisations of that name or pattern add to the variance.
+    pub fn eps_of(mut self, batch_norm: impl Into<String>, eps: f64) -> Self {
+        self.eps_of.push((batch_norm.into(), eps));
         self
     }
 

@@ -13,6 +13,12 @@ use crate::config::Pairing;
 pub struct FoldReport {
     /// The folded layers, by name.
     pub layers: Vec<FoldedLayer>,
+    /// The plain convolutions that a batch normalisation was folded into, by name. Others are copied.
+    pub plain: Vec<FoldedPlain>,
+    /// Which batch normalisation was folded into which convolution, by the convolution's name.
+    pub batch_norms: Vec<BatchNormPair>,
+    /// The batch normalisations that stay as they are, by name.
+    pub batch_norms_left: Vec<String>,
     /// Tensors written.
     pub tensors: usize,
     /// Bytes written; of a fold that isn't, and in a format other than safetensors, those of the tensors
@@ -42,10 +48,57 @@ pub struct FoldedLayer {
     pub batch_norm: Option<String>,
     /// Trained parameters as they were and folded, batch normalisation aside.
     pub parameters: ParameterCounts,
-    /// The difference, on a random input of the kernel's size, between the folded kernel's output and
-    /// the same computed in `f64` from `D` and `W` by features; of the output nearest to its bound.
+    /// The difference, on a random input of the kernel's size, between the folded layer's output and
+    /// the same computed in `f64` from `D` and `W` by features and then normalised; of the output nearest
+    /// to its bound.
     pub difference: f64,
-    /// That output's bound for rounding errors: `u·Σ|W'||x|` for the one rounding of the kernel, and
-    /// those of `f64` sums.
+    /// That output's bound for rounding errors: `u·Σ|W'||x|` for the one rounding of the kernel, `u` times
+    /// a bias that was folded, and those of `f64` sums.
     pub bound: f64,
+}
+
+/// A plain convolution that a batch normalisation was folded into, and how the check came out.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FoldedPlain {
+    /// The convolution's name.
+    pub name: String,
+    /// The key of the kernel, as it was.
+    pub key: String,
+    /// The shape of the kernel, as it was.
+    pub shape: Vec<usize>,
+    /// The element type of the kernel and of the bias.
+    #[serde(serialize_with = "as_text")]
+    pub dtype: Dtype,
+    /// The batch normalisation that was folded in.
+    pub batch_norm: String,
+    /// As [`FoldedLayer::difference`], of the convolution and its batch normalisation.
+    pub difference: f64,
+    /// As [`FoldedLayer::bound`].
+    pub bound: f64,
+}
+
+/// A batch normalisation that was folded, and into which convolution.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BatchNormPair {
+    /// The convolution's name.
+    pub layer: String,
+    /// The batch normalisation's.
+    pub batch_norm: String,
+    /// What tells that they belong together.
+    pub source: BatchNormSource,
+}
+
+/// What tells that a batch normalisation belongs to a convolution.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchNormSource {
+    /// A pair of names in [`FoldOptions::batch_norms`](crate::checkpoint::FoldOptions::batch_norms).
+    Named,
+    /// A pair of patterns there.
+    Pattern,
+    /// Their names, for [`FoldOptions::auto_batch_norms`](crate::checkpoint::FoldOptions::auto_batch_norms).
+    Auto,
 }

@@ -61,6 +61,8 @@ impl<'a> SecondPass<'a> {
                     shapes.insert(&**name, stored);
                     shape = stored.to_vec();
                 }
+                // As it was, whatever the layout of others.
+                Piece::Plain(_) => (),
                 Piece::Copy(tensor) => drop(written.insert(name, (*tensor).clone())),
                 Piece::Made(tensor) => drop(written.insert(name, tensor.clone())),
             }
@@ -95,8 +97,10 @@ impl<'a> SecondPass<'a> {
         };
         let kernels = safetensors::read(folded.handle()?, folded_len)?;
         for (name, kernel) in kernels.tensors {
-            let Some(&shape) = shapes.get(&*name) else { continue };
-            let kernel = layout.stored(operation, &name, kernel, shape)?;
+            let kernel = match shapes.get(&*name) {
+                Some(&shape) => layout.stored(operation, &name, kernel, shape)?,
+                None => kernel,
+            };
             tensors.insert(name, kernel);
         }
         let bytes = plan.write(operation, &file, &tensors, &mut |bytes| sink.count(bytes))?;

@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 const MOST_FROM_IDENTITY: f64 = 1.0 / 32.0;
 
 /// What burn's reparameterization of a kernel puts after its name.
-const REPARAMETERIZATION: &str = ".do_conv.D";
+pub const REPARAMETERIZATION: &str = ".do_conv.D";
 
 /// The operation that errors of finding layers name.
 const LAYERS: Operation = Operation("Checkpoint::layers");

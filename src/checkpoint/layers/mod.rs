@@ -6,3 +6,4 @@ pub mod find;
 pub mod framework;
 pub mod layer_info;
 pub mod options;
+pub mod plain;

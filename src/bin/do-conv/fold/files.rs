@@ -7,10 +7,17 @@ use std::path::{Path, PathBuf};
 
 use crate::arguments::Fold;
 use crate::failure::Failure;
+use crate::settings::FileFormatName;
 use crate::text::shown_path;
 
 /// The extension of what is written.
-const EXTENSION: &str = "safetensors";
+fn extension(arguments: &Fold) -> &'static str {
+    match arguments.output_format {
+        None | Some(FileFormatName::Safetensors) => "safetensors",
+        Some(FileFormatName::Pytorch) => "pth",
+        Some(FileFormatName::Npz) => "npz",
+    }
+}
 
 /// An input, and where its fold goes, if anywhere.
 pub struct Job<'a> {
@@ -21,7 +28,7 @@ pub struct Job<'a> {
 /// What is to be folded; refuses files that would be one.
 pub fn jobs(arguments: &Fold) -> Result<Vec<Job<'_>>, Failure> {
     let mut jobs = match &arguments.out_dir {
-        Some(folder) => into_folder(&arguments.files, folder)?,
+        Some(folder) => into_folder(&arguments.files, folder, extension(arguments))?,
         None => vec![into_file(arguments)?],
     };
     if arguments.dry_run {
@@ -54,7 +61,11 @@ fn into_file(arguments: &Fold) -> Result<Job<'_>, Failure> {
 }
 
 /// Every input to a file of its name in a folder.
-fn into_folder<'a>(inputs: &'a [PathBuf], folder: &Path) -> Result<Vec<Job<'a>>, Failure> {
+fn into_folder<'a>(
+    inputs: &'a [PathBuf],
+    folder: &Path,
+    extension: &str,
+) -> Result<Vec<Job<'a>>, Failure> {
     let mut taken: BTreeMap<PathBuf, &Path> = BTreeMap::new();
     let mut jobs = Vec::new();
     for input in inputs {
@@ -63,7 +74,7 @@ fn into_folder<'a>(inputs: &'a [PathBuf], folder: &Path) -> Result<Vec<Job<'a>>,
         };
         let mut name = stem.to_owned();
         name.push(".");
-        name.push(EXTENSION);
+        name.push(extension);
         let output = folder.join(name);
         if let Some(other) = taken.insert(output.clone(), input) {
             let (other, output) = (shown_path(other), shown_path(&output));

@@ -5,7 +5,9 @@ mod report;
 
 use std::path::Path;
 
-use do_conv::checkpoint::{AtomicFile, FoldOptions, FoldReport, LayerInfo};
+use do_conv::checkpoint::{
+    AtomicFile, BatchNormSource, FoldOptions, FoldReport, LayerInfo, Opened,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::Fold;
@@ -14,6 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::print::print;
 use crate::settings::unique;
 use crate::table::{Kind, Table, columns};
+use crate::taken::taken;
 use crate::text::{bytes, count, counted, shown, shown_path};
 use crate::words::{Work, is_unwritable, unwritable};
 use files::{Job, NewFolder};
@@ -40,12 +43,19 @@ fn options(arguments: &Fold) -> Result<FoldOptions, Failure> {
         .eps(arguments.eps)
         .overwrite(arguments.force);
     options.rename = unique("--rename", &arguments.rename)?;
-    options.batch_norms = unique("--fold-batch-norm", &arguments.fold_batch_norm)?;
+    let pairs: Vec<_> = arguments.fold_batch_norm.iter().flatten().cloned().collect();
+    options.batch_norms.extend(unique("--fold-batch-norm", &pairs)?);
+    options.auto_batch_norms = arguments.fold_batch_norm.iter().any(Option::is_none);
+    options.skip_batch_norms.clone_from(&arguments.skip_batch_norm);
+    options.eps_of.clone_from(&arguments.eps_of);
+    options.format = arguments.output_format.map(Into::into);
+    options.layout = arguments.layout.into();
     Ok(options)
 }
 
 /// What came of an input.
 struct Folded {
+    opened: Opened,
     layers: Vec<LayerInfo>,
     report: FoldReport,
 }
@@ -114,7 +124,7 @@ fn fold_one(
         _ => work.failure(&error),
     })?;
     let layers = checkpoint.layers(&options.layers).map_err(|error| work.failure(&error))?;
-    Ok((Folded { layers, report }, file))
+    Ok((Folded { opened: checkpoint.opened().clone(), layers, report }, file))
 }
 
 /// A bar on the terminal, if there is one.
@@ -131,7 +141,7 @@ fn summary(jobs: &[Job], all: &[Folded]) -> String {
             [_] => String::new(),
             _ => format!("{}:\n", shown_path(job.input)),
         };
-        heading + &part(job, &folded.report)
+        heading + &taken(&folded.opened) + &part(job, &folded.report)
     });
     parts.collect::<Vec<_>>().join("\n")
 }
@@ -160,6 +170,17 @@ fn part(job: &Job, report: &FoldReport) -> String {
         trained += layer.parameters.trained;
         folded += layer.parameters.folded;
     }
+    for plain in &report.plain {
+        table.push([
+            shown(&plain.name),
+            "plain".to_owned(),
+            shown(&plain.key),
+            format!("{:?}", plain.shape),
+            plain.dtype.to_string(),
+            format!("{:.2e}", plain.difference),
+            format!("{:.2e}", plain.bound),
+        ]);
+    }
     let layers = counted(report.layers.len(), "layer");
     let tensors = counted(report.tensors, "tensor");
     let written = match &job.output {
@@ -170,7 +191,34 @@ fn part(job: &Job, report: &FoldReport) -> String {
     };
     let (trained, folded) = (counted(trained, "parameter"), count(folded));
     format!(
-        "{}\n{layers} folded and checked, {trained} to {folded}\n{written}\n",
-        table.text(columns())
+        "{}\n{}{layers} folded and checked, {trained} to {folded}\n{written}\n",
+        table.text(columns()),
+        batch_norms(report),
     )
+}
+
+/// Which batch normalisations were folded, and which stay.
+fn batch_norms(report: &FoldReport) -> String {
+    let mut text = String::new();
+    if !report.batch_norms.is_empty() {
+        let mut table = Table::new([
+            ("convolution", Kind::Name),
+            ("batch normalisation", Kind::Name),
+            ("told by", Kind::Text),
+        ]);
+        for pair in &report.batch_norms {
+            let source = match pair.source {
+                BatchNormSource::Named => "its name",
+                BatchNormSource::Pattern => "a pattern",
+                _ => "auto",
+            };
+            table.push([shown(&pair.layer), shown(&pair.batch_norm), source.to_owned()]);
+        }
+        text += &format!("{}\n", table.text(columns()));
+        if !report.batch_norms_left.is_empty() {
+            let left: Vec<_> = report.batch_norms_left.iter().map(|name| shown(name)).collect();
+            text += &format!("batch normalisations left as they are: {}\n", left.join(", "));
+        }
+    }
+    text
 }

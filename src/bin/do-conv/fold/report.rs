@@ -32,6 +32,7 @@ fn object(arguments: &Fold, job: &Job, folded: &Folded) -> Value {
         "input": job.input.to_string_lossy(),
         "output": job.output.as_ref().map(|output| output.to_string_lossy()),
         "version": env!("CARGO_PKG_VERSION"),
+        "taken": folded.opened,
         "options": options(arguments),
         "pairing_sources": pairing_sources(folded),
         "folded": folded.report,
@@ -41,6 +42,7 @@ fn object(arguments: &Fold, job: &Job, folded: &Folded) -> Value {
 /// What the command was told, and its defaults.
 fn options(arguments: &Fold) -> Value {
     let Fold { reading, rename, fold_batch_norm, eps, dry_run, force, .. } = arguments;
+    let norms: Vec<_> = fold_batch_norm.iter().flatten().cloned().collect();
     let sizes = reading.kernel.iter().map(|(name, [rows, cols])| (name, format!("{rows}x{cols}")));
     let pairs = |pairs: &[(String, String)]| pairs.iter().cloned().collect::<BTreeMap<_, _>>();
     json!({
@@ -52,8 +54,13 @@ fn options(arguments: &Fold) -> Value {
         "strip_prefix": reading.strip_prefix,
         "max_bytes": reading.max_bytes,
         "rename": pairs(rename),
-        "fold_batch_norm": pairs(fold_batch_norm),
+        "fold_batch_norm": pairs(&norms),
+        "fold_batch_norm_auto": fold_batch_norm.iter().any(Option::is_none),
+        "skip_batch_norm": arguments.skip_batch_norm,
         "eps": eps,
+        "eps_of": arguments.eps_of,
+        "output_format": arguments.output_format.map(name_of),
+        "layout": name_of(arguments.layout),
         "dry_run": dry_run,
         "force": force,
     })

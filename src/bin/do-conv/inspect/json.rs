@@ -23,6 +23,7 @@ pub fn file(file: &Inspected) -> Value {
     });
     json!({
         "file": file.path.to_string_lossy(),
+        "taken": file.checkpoint.opened(),
         "layers": file.layers.iter().map(layer).collect::<Vec<_>>(),
         "parameters": { "trained": trained, "folded": folded },
         "other_tensors": others.collect::<Vec<_>>(),

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::print::print;
 use crate::settings::Reading;
 use crate::table::{Kind, Table, columns};
+use crate::taken::taken;
 use crate::text::{count, counted, shown, shown_path};
 use crate::words::Work;
 
@@ -65,7 +66,7 @@ impl<'a> Inspected<'a> {
     }
 
     fn text(&self) -> String {
-        let mut text = String::new();
+        let mut text = taken(self.checkpoint.opened());
         if !self.layers.is_empty() {
             text += &table(&self.layers).text(columns());
             text.push('\n');

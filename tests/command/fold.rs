@@ -124,7 +124,7 @@ fn the_examples_in_the_help_run() {
             count += 1;
         }
     }
-    assert_eq!(count, 7);
-    let written = ["folded", "folded.safetensors", "report.json"];
+    assert_eq!(count, 8);
+    let written = ["folded", "folded.pth", "folded.safetensors", "report.json"];
     assert!(written.iter().all(|name| path.join(name).exists()));
 }

@@ -20,7 +20,7 @@ fn man_pages_are_printed_or_go_into_a_folder() {
     let page = stdout(&["man"], folder.path());
     assert!(page.contains(".TH") && page.contains("fold"), "{page}");
     stdout(&["man", "."], folder.path());
-    let pages = ["do\\-conv", "completions", "fold", "inspect", "man"];
+    let pages = ["do\\-conv", "completions", "fold", "inspect", "man", "unfold", "verify"];
     let written = names(folder.path());
     assert_eq!(
         written,
@@ -29,6 +29,8 @@ fn man_pages_are_printed_or_go_into_a_folder() {
             "do-conv-fold.1",
             "do-conv-inspect.1",
             "do-conv-man.1",
+            "do-conv-unfold.1",
+            "do-conv-verify.1",
             "do-conv.1"
         ]
     );

@@ -4,6 +4,7 @@ mod fold;
 mod inspect;
 mod names;
 mod shell;
+mod unfold;
 mod whole;
 mod words;
 

@@ -74,7 +74,7 @@ impl Reading {
 
     /// The dictionaries of a PyTorch file, by the names of the tensors in them.
     pub fn dictionaries(&self, path: &Path) -> Vec<String> {
-        let mut options = OpenOptions::default();
+        let mut options = OpenOptions::default().key(".").strip_prefix("");
         options.max_bytes = self.max_bytes;
         let Ok(checkpoint) = Checkpoint::open_with(path, &options) else { return Vec::new() };
         let names = checkpoint.tensors().map(|(name, _)| name);

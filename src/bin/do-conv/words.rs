@@ -29,6 +29,10 @@ impl Work<'_> {
                 self.says(&format!("{field}: there is no room for it in memory"))
             }
             (ErrorKind::Overflow, _, "max_bytes") => self.too_large(error),
+            (ErrorKind::Ambiguous, "Checkpoint::open", _) => {
+                self.says(&error.expected).hint("--key KEY chooses, --key . takes the whole file")
+            }
+            (_, "Checkpoint::unfold", _) => self.unfold(error),
             (ErrorKind::Config, _, "key") => self.no_dictionary(error),
             (ErrorKind::Config, _, "kernel_sizes") => self.no_layer("--kernel", got),
             (ErrorKind::Config, _, "skip") => self.no_layer("--skip", got),
@@ -55,9 +59,10 @@ impl Work<'_> {
         let sentence = format!("expected {expected}, got {got}");
         match &**field {
             "format" => self.says(&sentence),
-            "eps" | "strip_prefix" => {
+            "eps" | "eps_of" | "strip_prefix" => {
                 self.says(&format!("--{}: {sentence}", field.replace('_', "-")))
             }
+            "skip_batch_norms" => self.says(&format!("--skip-batch-norm: {sentence}")),
             _ => self.says(&format!("{field}: {sentence}")),
         }
     }
@@ -66,6 +71,22 @@ impl Work<'_> {
         let size = got.parse().map_or_else(|_| got.clone(), bytes);
         self.says(&format!("it unpacks to {size}, more than --max-bytes allows"))
             .hint(format!("--max-bytes {got} if the file can be trusted"))
+    }
+
+    /// Settings have the names of their options.
+    fn unfold(&self, error: &Error) -> Failure {
+        let Error { kind, field, expected, got, .. } = error;
+        let sentence = format!("expected {expected}, got {got}");
+        match (kind, &**field) {
+            (ErrorKind::Config, "layers") => self.says(&format!("--layer: {sentence}")),
+            (ErrorKind::Config, "skip" | "d_mul" | "groups" | "depthwise" | "identity") => {
+                self.says(&format!("--{}: {sentence}", field.replace('_', "-")))
+            }
+            (ErrorKind::Ambiguous, name) => self
+                .says(&format!("{name}: {sentence}"))
+                .hint(format!("--depthwise {name} or --groups {name}=G")),
+            _ => self.expected(error),
+        }
     }
 
     fn no_dictionary(&self, Error { expected, got, .. }: &Error) -> Failure {
@@ -208,6 +229,11 @@ fn size([rows, cols]: [usize; 2]) -> String {
 pub fn unwritable(path: &Path, error: &Error) -> Failure {
     match error.kind {
         ErrorKind::Exists => Failure::of(path, "exists already").hint("--force replaces it"),
+        ErrorKind::Config => {
+            let Error { expected, got, .. } = error;
+            Failure::of(path, &format!("expected {expected}, got {got}"))
+                .hint("--output-format safetensors, pytorch or npz")
+        }
         _ if error.expected.starts_with("a regular file") => {
             Failure::of(path, &format!("isn't a regular file, but {}", error.got))
         }
@@ -220,6 +246,7 @@ pub fn is_unwritable(error: &Error) -> bool {
     let of_file = ["a file that can be written", "a regular file"];
     match error.kind {
         ErrorKind::Exists => true,
+        ErrorKind::Config => error.expected.starts_with("the extension"),
         ErrorKind::File => of_file.iter().any(|start| error.expected.starts_with(start)),
         _ => false,
     }

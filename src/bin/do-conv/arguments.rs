@@ -32,7 +32,7 @@ pub enum Command {
     /// same function, to be trained on.
     Unfold(Unfold),
     /// Tells whether two checkpoints' layers compute the same, up to the rounding of their elements: exit
-    /// status 0 if they do, 1 if not, 2 for arguments that make no sense.
+    /// status 0 if they do, 1 if not, 2 where that can't be told.
     Verify(Verify),
     /// Prints a script that completes the command's arguments in a shell.
     #[command(after_help = COMPLETIONS)]

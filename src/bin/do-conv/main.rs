@@ -36,7 +36,8 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => match verify::run(&arguments) {
             Ok(true) => Ok(()),
             Ok(false) => return ExitCode::FAILURE,
-            Err(failure) => Err(failure),
+            // That they differ is 1.
+            Err(failure) => Err(Failure { status: failure.status.max(2), ..failure }),
         },
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { folder } => shell::man(folder.as_deref()),

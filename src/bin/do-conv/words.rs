@@ -30,7 +30,8 @@ impl Work<'_> {
             }
             (ErrorKind::Overflow, _, "max_bytes") => self.too_large(error),
             (ErrorKind::Ambiguous, "Checkpoint::open", _) => {
-                self.says(&error.expected).hint("--key KEY chooses, --key . takes the whole file")
+                let sentence = format!("expected {}, got {got}", error.expected);
+                self.says(&sentence).hint("--key KEY chooses, --key . takes the whole file")
             }
             (_, "Checkpoint::unfold", _) => self.unfold(error),
             (ErrorKind::Config, _, "key") => self.no_dictionary(error),
@@ -59,6 +60,7 @@ impl Work<'_> {
         let sentence = format!("expected {expected}, got {got}");
         match &**field {
             "format" => self.says(&sentence),
+            field if field == library_path(self.input) => self.says(&sentence),
             "eps" | "eps_of" | "strip_prefix" => {
                 self.says(&format!("--{}: {sentence}", field.replace('_', "-")))
             }
@@ -219,6 +221,11 @@ fn propose(failure: Failure, name: &str, there: &[String], are: &str) -> Failure
         }
         _ => failure,
     }
+}
+
+/// A path as the library's errors have it.
+fn library_path(path: &Path) -> String {
+    path.display().to_string().escape_debug().to_string()
 }
 
 fn size([rows, cols]: [usize; 2]) -> String {

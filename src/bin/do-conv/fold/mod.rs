@@ -181,7 +181,10 @@ fn part(job: &Job, report: &FoldReport) -> String {
             format!("{:.2e}", plain.bound),
         ]);
     }
-    let layers = counted(report.layers.len(), "layer");
+    let mut layers = counted(report.layers.len(), "layer");
+    if !report.plain.is_empty() {
+        layers += &format!(" and {}", counted(report.plain.len(), "plain convolution"));
+    }
     let tensors = counted(report.tensors, "tensor");
     let written = match &job.output {
         Some(output) => {

@@ -254,3 +254,12 @@ def same_twice_of_unknown_keys():
     weights = state()
     content = {"last": weights, "best": weights, "optimizer": momenta()}
     return content, check(taken(state(), key="last", passed_over={"best": "", "optimizer": "optimizer"}))
+
+
+@situation("weights_beside_a_model.pth")
+def weights_beside_a_model():
+    """Both may be meant."""
+    content = state("a") | {"model": state("b", start=20)}
+    whole = state("a") | {f"model.{name}": tensor for name, tensor in content["model"].items()}
+    return (content, check(refused("Ambiguous", "model", ".")), check(taken(whole), key="."),
+            check(taken(content["model"], key="model", passed_over=["a.W", "a.D"]), key="model"))

@@ -139,6 +139,8 @@ impl Checkpoint {
             self.opened.passed_over.extend(passed_over);
             self.strip_prefix(prefix)?;
             self.opened.prefix.push_str(prefix);
+            // A model may well have a part of its own that is called so.
+            known.retain(|known| *known != "model." || prefix != "model.");
         }
     }
 

@@ -146,14 +146,14 @@ fn parts_that_do_not_belong_together() {
         (
             "a.d_diag",
             Some(tensor(&[2, 4, 4], |index| f32::from(index % 16 % 5 == 0 && index < 20))),
-            "a.d_diag: expected the identity, ones where s mod MN is the tap, got another value at [1, \
-          1, 1]",
+            "a.d_diag: expected the identity, ones where s mod MN is the tap and s below MN·⌊S/MN⌋, got \
+             0 and not 1 at [1, 1, 1]",
         ),
         (
             "a.d_diag",
             Some(tensor(&[2, 4, 4], |_| f32::NAN)),
-            "a.d_diag: expected the identity, ones where s mod MN is the tap, got another value at [0, \
-          0, 0]",
+            "a.d_diag: expected the identity, ones where s mod MN is the tap and s below MN·⌊S/MN⌋, got \
+             NaN and not 1 at [0, 0, 0]",
         ),
         ("a.bias", Some(tensor(&[2], |_| 0.0)), "a.bias: expected shape [3], got [2]"),
         (
@@ -230,8 +230,9 @@ fn an_identity_is_looked_through_to_its_end() {
             let identity = |index: usize| if index == at { value } else { ones(index) };
             checkpoint.insert("a.d_diag", tensor(&[channels, taps, d_mul], identity));
             let text = format!(
-                "Checkpoint::layers: a.d_diag: expected the identity, ones where s mod MN is the tap, \
-                 got another value at {wrong:?}"
+                "Checkpoint::layers: a.d_diag: expected the identity, ones where s mod MN is the tap and \
+                 s below MN·⌊S/MN⌋, got {value} and not {} at {wrong:?}",
+                ones(at)
             );
             refused(layers(&checkpoint), ErrorKind::Format, &text);
         }

@@ -102,8 +102,10 @@ impl Net {
     }
 
     /// That pairs are folded and all else is as it was.
-    fn check(&self, folded: &Checkpoint, report: &FoldReport, eps: f64) {
+    fn check(&self, folded: &Checkpoint, report: &FoldReport, eps: Option<f64>) {
         let Keys { kernel, bias, norm, axis } = self.keys;
+        // As the frameworks have it whose names these are.
+        let eps = eps.unwrap_or(if norm[3].contains("moving") { 1e-3 } else { 1e-5 });
         let mut left: Vec<String> =
             self.checkpoint.tensors().map(|(key, _)| key.to_owned()).collect();
         for pair in &report.batch_norms {

@@ -117,7 +117,10 @@ fn a_network_whose_channels_tell_no_order() {
         names.iter().for_each(|[conv, bn]| net.pairs(&[(conv, bn, [4, 4, 3])]));
     }
     let got = "b.0.bn1, which may as well come before it: no convolution with other inputs than outputs \
-               tells";
+               tells, that of a stem aside";
+    refused_auto(&net, &auto(), "b.0.conv1", got);
+    // The last normalisation of a pre-activation network has the channels of its stem.
+    net.pairs(&[("conv1", "bn1", [4, 3, 3])]);
     refused_auto(&net, &auto(), "b.0.conv1", got);
     let report = net.fold(&FoldOptions::default().batch_norm("b.*.conv*", "b.*.bn*")).unwrap();
     let expected = [

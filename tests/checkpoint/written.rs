@@ -288,6 +288,7 @@ fn texts_without_which_layers_are_others_are_refused() {
 #[test]
 fn the_extension_tells_the_format_unless_it_is_told() {
     for (path, format) in [
+        ("net.pth.tar", FileFormat::PyTorch),
         ("a", FileFormat::Safetensors),
         (".hidden", FileFormat::Safetensors),
         ("a.safetensors", FileFormat::Safetensors),

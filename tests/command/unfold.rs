@@ -62,9 +62,9 @@ fn batch_normalisations_are_found_and_formats_go_by_names() {
     let got =
         stdout(&["fold", "plain", "folded.npz", "--fold-batch-norm", "auto", "--eps", "0"], path);
     let pairs = "\
-convolution  batch normalisation  told by
-conv1        bn1                  auto
-conv2        bn2                  auto
+convolution  batch normalisation  eps  told by
+conv1        bn1                  0e0  auto
+conv2        bn2                  0e0  auto
 ";
     assert!(got.contains(pairs), "{got}");
     assert!(got.contains("0 layers and 2 plain convolutions folded and checked"), "{got}");

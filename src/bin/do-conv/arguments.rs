@@ -110,9 +110,10 @@ pub struct Fold {
     /// Convolutions that auto leaves without their batch normalisation; may have *.
     #[arg(long, value_name = "CONV")]
     pub skip_batch_norm: Vec<String>,
-    /// What batch normalisations add to the variance; Keras' add 1e-3.
-    #[arg(long, default_value_t = 1e-5)]
-    pub eps: f64,
+    /// What batch normalisations add to the variance [default: 1e-3 of Keras' and TensorFlow's, which have
+    /// a moving_variance, 1e-5 of others].
+    #[arg(long, allow_negative_numbers = true)]
+    pub eps: Option<f64>,
     /// The same of one batch normalisation, or of those of a pattern with *.
     #[arg(long, value_name = "BN=EPS", value_parser = numbered::<f64>)]
     pub eps_of: Vec<(String, f64)>,

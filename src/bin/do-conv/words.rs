@@ -60,6 +60,9 @@ impl Work<'_> {
         let sentence = format!("expected {expected}, got {got}");
         match &**field {
             "format" => self.says(&sentence),
+            "metadata" => self.says(&sentence).hint(
+                "an output named .safetensors keeps it; unfold --identity tells the pairing too",
+            ),
             field if field == library_path(self.input) => self.says(&sentence),
             "eps" | "eps_of" | "strip_prefix" => {
                 self.says(&format!("--{}: {sentence}", field.replace('_', "-")))
@@ -138,7 +141,9 @@ impl Work<'_> {
         match layer.map(|layer| (layer, layer.kernel_size(), layer.pairing())) {
             Some((layer, None, _)) => self.kernel_size(layer),
             Some((layer, _, None)) => self.pairing(layer),
-            _ => self.expected(error),
+            _ => self.expected(error).hint(
+                "--fold-batch-norm CONV=BN says a pair, --skip-batch-norm CONV leaves one out",
+            ),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::options::FoldOptions;
 use crate::checkpoint::pattern::matches;
+use crate::checkpoint::state::Checkpoint;
 use crate::checkpoint::text::shown;
 use crate::error::{ErrorKind, Operation, Result};
 
@@ -21,7 +22,7 @@ pub fn expect_sense(
         return refused("rename", "W or bias", key);
     }
     let of_some = options.eps_of.iter().map(|(_, eps)| ("eps_of", eps));
-    for (field, eps) in [("eps", &options.eps)].into_iter().chain(of_some) {
+    for (field, eps) in options.eps.iter().map(|eps| ("eps", eps)).chain(of_some) {
         if !(*eps >= 0.0 && eps.is_finite()) {
             return refused(field, "a finite number that is not negative", &eps.to_string());
         }
@@ -34,14 +35,20 @@ pub fn expect_sense(
 }
 
 /// What a batch normalisation adds to its variance.
-pub fn eps_of(operation: Operation, options: &FoldOptions, norm: &str) -> Result<f64> {
+pub fn eps_of(
+    operation: Operation,
+    checkpoint: &Checkpoint,
+    options: &FoldOptions,
+    norm: &str,
+) -> Result<f64> {
     let of = |is_it: &dyn Fn(&str) -> bool| -> Vec<f64> {
         let told = options.eps_of.iter().filter(|(name, _)| is_it(name));
         told.map(|(_, eps)| *eps).collect()
     };
     let named = of(&|name| name == norm);
     let told = if named.is_empty() { of(&|pattern| matches(pattern, norm)) } else { named };
-    let first = told.first().copied().unwrap_or(options.eps);
+    let first = told.first().copied().or(options.eps);
+    let first = first.unwrap_or_else(|| default_eps(checkpoint, norm));
     match told.iter().find(|eps| **eps != first) {
         None => Ok(first),
         Some(other) => {
@@ -49,5 +56,17 @@ pub fn eps_of(operation: Operation, options: &FoldOptions, norm: &str) -> Result
             let got = format!("{first} and {other}");
             Err(operation.error(ErrorKind::Ambiguous, field, "one number", got))
         }
+    }
+}
+
+/// What the framework whose names a batch normalisation has adds by default.
+fn default_eps(checkpoint: &Checkpoint, norm: &str) -> f64 {
+    let is_variance = |key: &str| {
+        let part = key.strip_prefix(norm).and_then(|part| part.strip_prefix(['.', '/', '_']));
+        matches!(part, Some("moving_variance" | "moving_variance:0"))
+    };
+    match checkpoint.tensors.keys().any(|key| is_variance(key)) {
+        true => 1e-3,
+        false => 1e-5,
     }
 }

@@ -29,7 +29,7 @@ use super::format::safetensors::{Entry, Plan};
 use super::layers::plain::plain_convs;
 use super::state::Checkpoint;
 use crate::error::{ErrorKind, Operation, Result};
-use expect::expect_sense;
+use expect::{eps_of, expect_sense};
 use kernel::{KernelFold, Spare, Target};
 use norm_pairs::NormPairs;
 use options::FoldOptions;
@@ -199,7 +199,7 @@ impl Checkpoint {
         let report = FoldReport {
             layers,
             plain: folded_plain,
-            batch_norms: pairs.listed(),
+            batch_norms: pairs.listed(|norm| eps_of(operation, self, options, norm))?,
             batch_norms_left: pairs.left.clone(),
             tensors: pieces.len(),
             bytes,

@@ -30,8 +30,9 @@ pub struct Doubts<'a, 'n> {
     norms: &'a BTreeMap<&'n str, usize>,
     /// Of each sequence, and of all else, a pair whose channels differ.
     misfits: BTreeMap<Option<&'n str>, [&'n str; 2]>,
-    /// Whether a pair that fits has other inputs than outputs, so that the normalisation comes after it.
-    is_told_order: bool,
+    /// Whether a pair that fits has other inputs than outputs, so that the normalisation comes after it: of
+    /// those of the network itself, and of those in its modules. A stem says nothing of blocks.
+    is_told_order: [bool; 2],
 }
 
 impl<'a, 'n> Doubts<'a, 'n> {
@@ -41,7 +42,7 @@ impl<'a, 'n> Doubts<'a, 'n> {
         norms: &'a BTreeMap<&'n str, usize>,
         candidates: &BTreeMap<&'n str, Candidates<'n>>,
     ) -> Self {
-        let (misfits, is_told_order) = (BTreeMap::new(), false);
+        let (misfits, is_told_order) = (BTreeMap::new(), [false; 2]);
         let mut doubts = Self { operation, convs, norms, misfits, is_told_order };
         for (conv, candidates) in candidates {
             for (norm, rule) in candidates {
@@ -54,7 +55,8 @@ impl<'a, 'n> Doubts<'a, 'n> {
                     let Conv { inputs, outputs, .. } = *of_conv;
                     // One input is as well a depthwise convolution's, which has as many as outputs. Other
                     // groups aren't told by a plain kernel; a network of nothing else is passed over.
-                    doubts.is_told_order |= inputs != outputs && inputs > 1;
+                    doubts.is_told_order[usize::from(is_in_module(conv))] |=
+                        inputs != outputs && inputs > 1;
                 }
             }
         }
@@ -89,10 +91,12 @@ impl<'a, 'n> Doubts<'a, 'n> {
             );
             return Err(self.refused(conv, got));
         }
-        if scope(*rule).is_none() && !self.is_told_order {
+        let [in_network, in_modules] = self.is_told_order;
+        let is_told_order = in_modules || (in_network && !is_in_module(conv));
+        if scope(*rule).is_none() && !is_told_order {
             let got = format!(
                 "{shown_norm}, which may as well come before it: no convolution with other inputs than \
-                 outputs tells"
+                 outputs tells, that of a stem aside"
             );
             return Err(self.refused(conv, got));
         }
@@ -125,6 +129,11 @@ impl<'a, 'n> Doubts<'a, 'n> {
             "one batch normalisation after it by its name, or to be told which, or to skip it";
         self.operation.error(ErrorKind::Ambiguous, shown(conv), expected, got)
     }
+}
+
+/// Whether a convolution stands in a module of the network, and not in the network itself.
+fn is_in_module(conv: &str) -> bool {
+    !split(conv).0.is_empty()
 }
 
 /// What a misfit by a rule speaks against: a sequence, or else all that isn't in one.

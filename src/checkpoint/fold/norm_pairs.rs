@@ -62,15 +62,16 @@ impl NormPairs {
     }
 
     /// For the report.
-    pub fn listed(&self) -> Vec<BatchNormPair> {
-        let pairs = self.pairs.iter();
-        pairs
-            .map(|(layer, (batch_norm, source))| BatchNormPair {
+    pub fn listed(&self, eps: impl Fn(&str) -> Result<f64>) -> Result<Vec<BatchNormPair>> {
+        let pair = |(layer, (batch_norm, source)): (&String, &(String, BatchNormSource))| {
+            Ok(BatchNormPair {
                 layer: layer.clone(),
                 batch_norm: batch_norm.clone(),
+                eps: eps(batch_norm)?,
                 source: *source,
             })
-            .collect()
+        };
+        self.pairs.iter().map(pair).collect()
     }
 
     fn take_named(

@@ -9,7 +9,7 @@ use crate::checkpoint::layers::options::LayerOptions;
 /// How to fold. The default: every layer of the published PyTorch code, into the keys that
 /// `torch.nn.Conv2d` loads.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct FoldOptions {
     /// What to take for a layer.
     pub layers: LayerOptions,
@@ -29,9 +29,9 @@ pub struct FoldOptions {
     pub auto_batch_norms: bool,
     /// The names or patterns of convolutions that `auto_batch_norms` leaves as they are. Default: none.
     pub skip_batch_norms: Vec<String>,
-    /// What batch normalisations add to the variance. Default: 1e-5, as PyTorch and MXNet; Keras has
-    /// 1e-3.
-    pub eps: f64,
+    /// What batch normalisations add to the variance. Default: 1e-3 of those with a `moving_variance`,
+    /// as Keras and TensorFlow, and 1e-5 of others, as PyTorch, MXNet and burn.
+    pub eps: Option<f64>,
     /// The format. Default: [`FileFormat::of_path`], and safetensors for a fold that isn't written.
     pub format: Option<FileFormat>,
     /// The order of folded kernels' axes; other tensors are copied as they are. Default:
@@ -41,23 +41,6 @@ pub struct FoldOptions {
     pub eps_of: Vec<(String, f64)>,
     /// Whether an existing file may be replaced. Default: no.
     pub overwrite: bool,
-}
-
-impl Default for FoldOptions {
-    fn default() -> Self {
-        Self {
-            layers: LayerOptions::default(),
-            rename: BTreeMap::new(),
-            batch_norms: Vec::new(),
-            auto_batch_norms: false,
-            skip_batch_norms: Vec::new(),
-            eps: 1e-5,
-            format: None,
-            layout: KernelLayout::default(),
-            eps_of: Vec::new(),
-            overwrite: false,
-        }
-    }
 }
 
 impl FoldOptions {
@@ -93,7 +76,7 @@ impl FoldOptions {
 
     /// Sets what batch normalisations add to the variance.
     pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
+        self.eps = Some(eps);
         self
     }
 

@@ -164,7 +164,7 @@ impl<'a> Parts<'a> {
 
     /// The numbers of a batch normalisation of so many channels.
     fn norm_values(&self, name: &str, channels: usize) -> Result<NormValues<'a>> {
-        let eps = eps_of(self.operation, self.options, name)?;
+        let eps = eps_of(self.operation, self.checkpoint, self.options, name)?;
         NormValues::read(self.operation, self.checkpoint, channels, name, eps)
     }
 }

@@ -80,12 +80,14 @@ pub struct FoldedPlain {
 
 /// A batch normalisation that was folded, and into which convolution.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BatchNormPair {
     /// The convolution's name.
     pub layer: String,
     /// The batch normalisation's.
     pub batch_norm: String,
+    /// What it adds to the variance.
+    pub eps: f64,
     /// What tells that they belong together.
     pub source: BatchNormSource,
 }

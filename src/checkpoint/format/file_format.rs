@@ -52,7 +52,11 @@ impl FileFormat {
         if let Some(format) = told {
             return Ok(format);
         }
-        let Some(extension) = path.extension() else { return Ok(Self::Safetensors) };
+        // `model.pth.tar`, as many scripts of PyTorch name their checkpoints, is no archive of tar.
+        let name = path.with_extension("");
+        let is_tar = path.extension().is_some_and(|extension| extension == "tar");
+        let path_of_format = if is_tar && name.extension().is_some() { &name } else { path };
+        let Some(extension) = path_of_format.extension() else { return Ok(Self::Safetensors) };
         let extension = extension.to_string_lossy();
         let has = |format: &Self| {
             format.extensions().iter().any(|known| known.eq_ignore_ascii_case(&extension))

@@ -386,8 +386,10 @@ impl Checkpoint {
             if let Some(at) = values.iter().position(|&value| !is_near(value)) {
                 let at = start + at;
                 let place = [at / d_mul / taps, at / d_mul % taps, at % d_mul];
-                let got = format!("another value at {place:?}");
-                let expected = "the identity, ones where s mod MN is the tap";
+                let is_one = place[2] % taps == place[1] && place[2] < d_mul / taps * taps;
+                let one = if is_one { 1.0 } else { 0.0 };
+                let got = format!("{} and not {one} at {place:?}", values[at - start] + one);
+                let expected = "the identity, ones where s mod MN is the tap and s below MN·⌊S/MN⌋";
                 return Err(format_error(key, expected, &got));
             }
         }

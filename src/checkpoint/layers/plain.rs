@@ -92,7 +92,8 @@ impl<'a> PlainConv<'a> {
         let is_square = group_inputs == channels && channels > 1;
         let is_even = sizes.iter().any(|size| size % 2 == 0);
         let around = [prefix, &key[end.len()..]];
-        let may_be_transposed = is_square && (is_even || sounds_transposed(name));
+        // Of several groups its kernel isn't square.
+        let may_be_transposed = sounds_transposed(name) || (is_square && is_even);
         let is_twice = false;
         Some(Self {
             name,
@@ -111,8 +112,19 @@ impl<'a> PlainConv<'a> {
 /// Whether a name is one that transposed convolutions have.
 fn sounds_transposed(name: &str) -> bool {
     let name = name.to_lowercase();
+    let parts = [
+        "deconv",
+        "transpose",
+        "trans_conv",
+        "convtrans",
+        "convt",
+        "conv_tr",
+        "deblock",
+        "upsample",
+        "conv_up",
+    ];
     let leaf = name.rsplit(['.', '/']).next().unwrap_or(&name);
-    name.contains("deconv") || name.contains("transpose") || leaf.starts_with("up")
+    parts.iter().any(|part| name.contains(part)) || leaf.starts_with("up")
 }
 
 /// The plain convolutions by name: every kernel of three to five axes that is no DO-Conv layer's, of one

@@ -263,3 +263,11 @@ def weights_beside_a_model():
     whole = state("a") | {f"model.{name}": tensor for name, tensor in content["model"].items()}
     return (content, check(refused("Ambiguous", "model", ".")), check(taken(whole), key="."),
             check(taken(content["model"], key="model", passed_over=["a.W", "a.D"]), key="model"))
+
+
+@situation("lightning_of_a_model.pth")
+def lightning_of_a_model():
+    """A module whose `model` has a `model` of its own."""
+    inner = state("model.a")
+    content = {"state_dict": {f"model.{name}": tensor for name, tensor in inner.items()}, "epoch": 1}
+    return content, check(taken(inner, key="state_dict", prefix="model.", passed_over=["epoch"]))

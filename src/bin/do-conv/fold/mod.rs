@@ -6,7 +6,7 @@ mod report;
 use std::path::Path;
 
 use do_conv::checkpoint::{
-    AtomicFile, BatchNormSource, FoldOptions, FoldReport, LayerInfo, Opened,
+    AtomicFile, BatchNormSource, FoldOptions, FoldReport, KernelLayout, LayerInfo, Opened,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -31,7 +31,7 @@ pub fn run(arguments: &Fold) -> Result<(), Failure> {
         folder.keep();
         Ok(folded)
     })?;
-    print(&summary(&jobs, &folded)).map_err(|failure| match arguments.dry_run {
+    print(&summary(&jobs, &folded, options.layout)).map_err(|failure| match arguments.dry_run {
         true => failure,
         false => failure.hint("the files are written, only this summary is lost"),
     })
@@ -40,13 +40,13 @@ pub fn run(arguments: &Fold) -> Result<(), Failure> {
 fn options(arguments: &Fold) -> Result<FoldOptions, Failure> {
     let mut options = FoldOptions::default()
         .layers(arguments.reading.layer_options()?)
-        .eps(arguments.eps)
         .overwrite(arguments.force);
     options.rename = unique("--rename", &arguments.rename)?;
     let pairs: Vec<_> = arguments.fold_batch_norm.iter().flatten().cloned().collect();
     options.batch_norms.extend(unique("--fold-batch-norm", &pairs)?);
     options.auto_batch_norms = arguments.fold_batch_norm.iter().any(Option::is_none);
     options.skip_batch_norms.clone_from(&arguments.skip_batch_norm);
+    options.eps = arguments.eps;
     options.eps_of.clone_from(&arguments.eps_of);
     options.format = arguments.output_format.map(Into::into);
     options.layout = arguments.layout.into();
@@ -135,18 +135,18 @@ fn bar() -> ProgressBar {
 }
 
 /// What was folded, for every input.
-fn summary(jobs: &[Job], all: &[Folded]) -> String {
+fn summary(jobs: &[Job], all: &[Folded], layout: KernelLayout) -> String {
     let parts = jobs.iter().zip(all).map(|(job, folded)| {
         let heading = match jobs {
             [_] => String::new(),
             _ => format!("{}:\n", shown_path(job.input)),
         };
-        heading + &taken(&folded.opened) + &part(job, &folded.report)
+        heading + &taken(&folded.opened) + &part(job, &folded.report, layout)
     });
     parts.collect::<Vec<_>>().join("\n")
 }
 
-fn part(job: &Job, report: &FoldReport) -> String {
+fn part(job: &Job, report: &FoldReport, layout: KernelLayout) -> String {
     let mut table = Table::new([
         ("layer", Kind::Name),
         ("type", Kind::Text),
@@ -193,8 +193,14 @@ fn part(job: &Job, report: &FoldReport) -> String {
         None => "nothing was written".to_owned(),
     };
     let (trained, folded) = (counted(trained, "parameter"), count(folded));
+    let layout = match layout {
+        KernelLayout::TensorFlow => {
+            ", kernels of DO-Conv layers with TensorFlow's axes, [M, N, n, O], and all else as it was"
+        }
+        _ => "",
+    };
     format!(
-        "{}\n{}{layers} folded and checked, {trained} to {folded}\n{written}\n",
+        "{}\n{}{layers} folded and checked, {trained} to {folded}\n{written}{layout}\n",
         table.text(columns()),
         batch_norms(report),
     )
@@ -207,6 +213,7 @@ fn batch_norms(report: &FoldReport) -> String {
         let mut table = Table::new([
             ("convolution", Kind::Name),
             ("batch normalisation", Kind::Name),
+            ("eps", Kind::Number),
             ("told by", Kind::Text),
         ]);
         for pair in &report.batch_norms {
@@ -215,13 +222,18 @@ fn batch_norms(report: &FoldReport) -> String {
                 BatchNormSource::Pattern => "a pattern",
                 _ => "auto",
             };
-            table.push([shown(&pair.layer), shown(&pair.batch_norm), source.to_owned()]);
+            table.push([
+                shown(&pair.layer),
+                shown(&pair.batch_norm),
+                format!("{:e}", pair.eps),
+                source.to_owned(),
+            ]);
         }
         text += &format!("{}\n", table.text(columns()));
-        if !report.batch_norms_left.is_empty() {
-            let left: Vec<_> = report.batch_norms_left.iter().map(|name| shown(name)).collect();
-            text += &format!("batch normalisations left as they are: {}\n", left.join(", "));
-        }
+    }
+    if !report.batch_norms_left.is_empty() {
+        let left: Vec<_> = report.batch_norms_left.iter().map(|name| shown(name)).collect();
+        text += &format!("batch normalisations left as they are: {}\n", left.join(", "));
     }
     text
 }

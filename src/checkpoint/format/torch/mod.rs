@@ -72,11 +72,9 @@ fn tensors_of(
         }
     }
     if tensors.is_empty() {
-        let got = match graph.len() {
-            _ if opened.passed_over.iter().all(|passed| passed.name.is_empty()) => {
-                tree.what(found.id)
-            }
-            _ => format!("none, but {}", opened.passed_over_text()),
+        let got = match opened.passed_over.iter().all(|passed| passed.name.is_empty()) {
+            true => tree.what(found.id),
+            false => format!("none, but {}", opened.passed_over_text()),
         };
         return Err(OPEN.error(ErrorKind::Format, "format", "tensors in a PyTorch file", got));
     }

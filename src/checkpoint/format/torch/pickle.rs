@@ -351,7 +351,7 @@ fn latin1(bytes: &[u8]) -> Value {
     Value::Text(bytes.iter().map(|&byte| char::from(byte)).collect::<String>().into())
 }
 
-/// A text with its `\uXXXX` and `\UXXXXXXXX` replaced.
+/// A text with its `\u` and `\U` escapes, of four and eight digits, replaced.
 fn unescaped(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::value::Read as Result;
 use crate::checkpoint::format::archive::Archive;
+use crate::checkpoint::room::{room, zeros};
 use crate::checkpoint::tensor::{Lazy, SharedFile};
 
 /// A storage: bytes that tensors lie in.
@@ -50,8 +51,7 @@ impl Storage {
         let invalid = |text| io::Error::new(io::ErrorKind::InvalidData, text);
         match &self.place {
             Place::File(file, first, checksum) => {
-                let mut bytes = room(len)?;
-                bytes.resize(len, 0);
+                let mut bytes = zeros(len)?;
                 file.read_at(first + start, &mut bytes)?;
                 let whole = start == 0 && len as u64 == self.len;
                 if whole && checksum.is_some_and(|checksum| crc32fast::hash(&bytes) != checksum) {
@@ -79,13 +79,6 @@ impl Storage {
             }
         }
     }
-}
-
-/// An empty vector with room for that many bytes, or an error where there is none.
-fn room(len: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
-    Ok(bytes)
 }
 
 /// The elements of a storage that are a tensor's.
@@ -134,11 +127,12 @@ impl Strided {
             // The last axis runs fastest.
             for (index, &[extent, stride]) in index.iter_mut().zip(&self.axes).rev() {
                 *index += 1;
-                at += stride;
+                // The stride of an axis of one element may be anything; it is taken back.
+                at = at.wrapping_add(stride);
                 if *index < extent {
                     break;
                 }
-                at -= extent * stride;
+                at = at.wrapping_sub(extent.wrapping_mul(stride));
                 *index = 0;
             }
         }
@@ -151,7 +145,7 @@ impl Lazy for Strided {
         let [size, number] = self.sizes;
         let span = self.span().and_then(|span| span.checked_mul(size)).unwrap_or(usize::MAX);
         let span = self.storage.read((self.offset * size) as u64, span)?;
-        let mut bytes = match self.is_contiguous() || len == 0 {
+        let mut bytes = match len == 0 || self.is_contiguous() {
             true => span.into_owned(),
             false => self.gathered(&span, len)?,
         };
@@ -159,5 +153,24 @@ impl Lazy for Strided {
             bytes.chunks_exact_mut(number).for_each(<[u8]>::reverse);
         }
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strides_and_extents_that_do_not_matter_may_be_anything() {
+        let storage =
+            Storage { place: Place::Memory([1, 2, 3, 4][..].into()), len: 4, big_endian: false };
+        for (axes, expected) in [
+            (vec![[2, 2], [1, usize::MAX]], &[1, 3][..]),
+            (vec![[1, usize::MAX], [2, 1], [1, 7], [2, 2]], &[1, 3, 2, 4]),
+            (vec![[0, 1], [usize::MAX, 1], [usize::MAX, 1]], &[]),
+        ] {
+            let strided = Strided { storage: storage.clone(), sizes: [1, 1], offset: 0, axes };
+            assert_eq!(strided.read(expected.len()).unwrap(), expected);
+        }
     }
 }

@@ -122,6 +122,7 @@ mod machine;
 pub mod operator;
 mod scalar;
 
+pub use config::algorithm::Algorithm;
 pub use config::init::{DInit, Init};
 pub use config::padding::{Padding, PaddingMode};
 pub use config::{Composition, Conv2dConfig, DoConv2dConfig, Pairing};

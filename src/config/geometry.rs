@@ -1,6 +1,7 @@
 //! From what was asked for to concrete sizes: [`Spec`] is a checked configuration, [`Geometry`] a
 //! spec resolved against an input size. All size and padding arithmetic is here.
 
+use super::algorithm::Algorithm;
 use super::padding::PaddingMode;
 use crate::error::{ErrorKind, Operation, Result};
 
@@ -16,6 +17,7 @@ pub struct Spec {
     pub dilation: [usize; 2],
     pub padding: [[usize; 2]; 2],
     pub mode: PaddingMode,
+    pub algorithm: Algorithm,
 }
 
 impl Spec {
@@ -193,6 +195,7 @@ mod tests {
             dilation: [dilation, 1],
             padding: [padding, [0, 0]],
             mode: PaddingMode::Zeros,
+            algorithm: Algorithm::Direct,
         }
     }
 

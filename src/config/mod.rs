@@ -1,6 +1,7 @@
 //! What a layer is asked to be. Builders check nothing; everything is checked at once when a layer
 //! is made.
 
+pub mod algorithm;
 pub mod geometry;
 pub mod init;
 pub mod padding;
@@ -10,6 +11,7 @@ pub mod serialize;
 use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Operation, Result};
+use algorithm::Algorithm;
 use geometry::Spec;
 use init::{DInit, Init};
 use padding::{Padding, PaddingMode};
@@ -42,6 +44,8 @@ pub struct Conv2dConfig {
     pub padding_mode: PaddingMode,
     /// `g`, groups of channels; divides `I` and `O`. Default: 1.
     pub groups: usize,
+    /// How the convolution and its gradients are computed. Default: [`Algorithm::Direct`].
+    pub algorithm: Algorithm,
     /// Whether a bias is added to each output channel. Default: true.
     pub bias: bool,
     /// How the kernel starts. Default: [`Init::default`].
@@ -62,6 +66,7 @@ impl Conv2dConfig {
             padding: Padding::Valid,
             padding_mode: PaddingMode::Zeros,
             groups: 1,
+            algorithm: Algorithm::Direct,
             bias: true,
             w_init: Init::default(),
             bias_init: Init::default(),
@@ -144,6 +149,7 @@ impl Conv2dConfig {
                 [[0, 0], [0, 0]] => PaddingMode::Zeros,
                 _ => self.padding_mode,
             },
+            algorithm: self.algorithm,
         };
         operation.element_count("weight", &spec.weight_shape())?;
         Ok(spec)
@@ -429,6 +435,12 @@ macro_rules! setters {
             /// Sets the number of groups.
             pub fn groups(mut $self, groups: usize) -> Self {
                 $conv.groups = groups;
+                $self
+            }
+
+            /// Sets how the convolution and its gradients are computed.
+            pub fn algorithm(mut $self, algorithm: Algorithm) -> Self {
+                $conv.algorithm = algorithm;
                 $self
             }
 

@@ -71,6 +71,7 @@ impl Serialize for Conv2dConfig {
                 padding,
                 padding_mode,
                 groups,
+                algorithm,
                 bias,
                 w_init,
                 bias_init,

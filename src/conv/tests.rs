@@ -7,6 +7,7 @@ use super::engine::{Blocking, Engine};
 use super::input_gradient::{self, InputGradient};
 use super::weights::{Direction, Weights};
 use super::{KernelGradient, forward, kernel_axes};
+use crate::config::algorithm::Algorithm;
 use crate::config::geometry::{Geometry, Spec};
 use crate::config::padding::PaddingMode;
 use crate::error::Operation;
@@ -216,6 +217,7 @@ fn spec(channels: [usize; 2], kernel_size: [usize; 2]) -> Spec {
         dilation: [1, 1],
         padding: [[1, 1], [1, 1]],
         mode: PaddingMode::Zeros,
+        algorithm: Algorithm::Direct,
     }
 }
 

@@ -68,6 +68,13 @@ impl Axis {
     }
 }
 
+/// Channels of a group, in and out, from which on fewer multiplications save more than transforms take.
+const FEWEST_CHANNELS: usize = 16;
+/// Input channels of a group up to which the transformed tiles of a few outputs find room.
+const MOST_CHANNELS: usize = 2048;
+/// Phases of a dilation, by rows times by columns, up to which a tile of each finds room.
+const MOST_PHASES: usize = 36;
+
 /// A spec resolved against an input size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
@@ -104,6 +111,22 @@ impl Geometry {
     pub fn output_shape(&self) -> [usize; 4] {
         let channels = self.spec.out_channels;
         [self.batch, channels, self.rows.output, self.cols.output]
+    }
+
+    /// The algorithm that computes it, forward and backward: the one that was chosen, where that applies.
+    pub fn algorithm(&self) -> Algorithm {
+        let Self { spec, rows, cols, .. } = self;
+        let channels = [spec.group_inputs(), spec.group_outputs()];
+        let [d_rows, d_cols] = spec.dilation;
+        let applies = spec.kernel_size == [3, 3]
+            && spec.stride == [1, 1]
+            && channels.into_iter().all(|count| (FEWEST_CHANNELS..=MOST_CHANNELS).contains(&count))
+            && d_rows.saturating_mul(d_cols) <= MOST_PHASES
+            // More than one output in a phase.
+            && [(rows, d_rows), (cols, d_cols)]
+                .into_iter()
+                .all(|(axis, dilation)| axis.input.min(axis.output) > dilation);
+        if applies { spec.algorithm } else { Algorithm::Direct }
     }
 
     /// `OH · OW`.

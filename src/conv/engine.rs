@@ -24,6 +24,21 @@ pub struct Blocking {
     pub gradient: usize,
     /// Most panels of output channels of such a task.
     pub gradient_panels: usize,
+    /// Most tiles of Winograd's algorithms at a time, whose products wait in L2.
+    pub tiles: usize,
+    /// Most elements of a thread's transformed tiles, half of L2.
+    pub transformed: usize,
+    /// Most elements of transformed tiles that all threads share.
+    pub shared_transformed: usize,
+    /// Input channels whose kernels are transformed at a time, where the transformed kernel never exists.
+    pub transformed_depth: usize,
+    /// Most elements of transformed tiles of input and output for a gradient of the kernel, which all
+    /// threads share.
+    pub gradient_transformed: usize,
+    /// Most sums of such a gradient that wait in memory from region to region.
+    pub gradient_sums: usize,
+    /// Most elements of a transformed kernel that is made as a whole.
+    pub whole_kernel: usize,
 }
 
 impl Default for Blocking {
@@ -35,6 +50,13 @@ impl Default for Blocking {
             panels: 32,
             gradient: 1 << 16,
             gradient_panels: 8,
+            tiles: 64,
+            transformed: 1 << 17,
+            shared_transformed: 5 << 17,
+            transformed_depth: 64,
+            gradient_transformed: 5 << 18,
+            gradient_sums: 5 << 17,
+            whole_kernel: 1 << 20,
         }
     }
 }

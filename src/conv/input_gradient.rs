@@ -11,6 +11,7 @@ use super::engine::Engine;
 use super::product::Product;
 use super::strip::axis::TapAxis;
 use super::weights::Weights;
+use super::winograd::points::Family;
 use crate::config::geometry::{Axis, Geometry};
 use crate::config::padding::PaddingMode;
 use crate::machine::element::Element;
@@ -99,13 +100,14 @@ impl<'a, T: Element> InputGradient<'a, T> {
     pub fn new(
         engine: &Engine<'a, T>,
         geometry: &'a Geometry,
+        family: Option<&'a Family<T>>,
         correlations: &'a [Correlation],
         weights: &'a Weights<'a, T>,
         weight: Option<&[T]>,
         dy: &'a [T],
     ) -> Room<Self> {
         let products =
-            correlations.iter().map(|each| Product::new(engine, each, weights, dy, None));
+            correlations.iter().map(|each| Product::new(engine, family, each, weights, dy, None));
         let products: Vec<_> = products.collect::<Room<_>>()?;
         let has_gaps = has_gaps(geometry, correlations);
         let is_empty = geometry.input_shape().contains(&0);

@@ -83,7 +83,7 @@ impl<T: Element> Panels<T> for KernelView<'_, T> {
     }
 
     #[inline(always)]
-    fn write<S: Simd<T>>(&self, simd: S, index: PanelIndex, panel: &mut [T], _: &mut Vec<T>) {
+    fn write<S: Simd<T>>(&self, simd: S, index: PanelIndex, panel: &mut [T], _: &mut [T]) {
         let [_, channels, taps] = self.size;
         let run = self.run();
         for from in (0..channels * taps).step_by(run) {

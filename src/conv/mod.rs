@@ -29,6 +29,7 @@ mod sum;
 #[cfg(test)]
 mod tests;
 pub mod weights;
+pub mod winograd;
 
 use crate::config::geometry::Geometry;
 use crate::machine::element::Element;
@@ -39,6 +40,7 @@ use engine::Engine;
 use product::Product;
 use strip::axis::TapAxis;
 use weights::Weights;
+use winograd::points::Family;
 
 /// Writes `y = weight * x + bias`, if there is room for what that needs.
 pub fn forward<T: Element>(
@@ -68,7 +70,8 @@ pub fn forward<T: Element>(
         },
     }
     .flattened();
-    let product = Product::new(engine, &correlation, weights, x, bias)?;
+    let family = Family::of(geometry.algorithm());
+    let product = Product::new(engine, family.as_ref(), &correlation, weights, x, bias)?;
     let scratch = Scratch::take(engine.memory, product.need())?;
     product.run(&scratch, &Shared::new(y));
     Ok(())
@@ -80,22 +83,27 @@ pub fn kernel_axes(geometry: &Geometry) -> [TapAxis; 2] {
 }
 
 /// The gradient of the kernel, ready to be computed.
-pub enum KernelGradient<'a, T> {
+pub enum KernelGradient<'a, T: Element> {
     /// Of no pixels.
     Zero,
     Direct(direct::kernel_gradient::Job<'a, T>),
     Blocked(gemm::kernel_gradient::Job<'a, T>),
+    Winograd(winograd::kernel_gradient::Job<'a, T>),
 }
 
 impl<'a, T: Element> KernelGradient<'a, T> {
     /// With the [`kernel_axes`].
     pub fn new(
-        engine: &Engine<T>,
+        engine: &Engine<'a, T>,
         geometry: &'a Geometry,
         axes: &'a [TapAxis; 2],
         x: &'a [T],
         dy: &'a [T],
     ) -> Room<Self> {
+        if let (Some(family), false) = (Family::of(geometry.algorithm()), dy.is_empty()) {
+            let job = winograd::kernel_gradient::Job::new(engine, family, geometry, axes, x, dy)?;
+            return Ok(Self::Winograd(job));
+        }
         Ok(match direct::suits(geometry.spec.group_outputs()) {
             _ if dy.is_empty() => Self::Zero,
             true => Self::Direct(direct::kernel_gradient::Job::new(engine, geometry, axes, x, dy)),
@@ -109,6 +117,7 @@ impl<'a, T: Element> KernelGradient<'a, T> {
             Self::Zero => Need::default(),
             Self::Direct(job) => job.need(),
             Self::Blocked(job) => job.need(),
+            Self::Winograd(job) => job.need(),
         }
     }
 
@@ -118,6 +127,7 @@ impl<'a, T: Element> KernelGradient<'a, T> {
             Self::Zero => dw.fill(T::zero()),
             Self::Direct(job) => job.run(scratch, dw),
             Self::Blocked(job) => job.run(scratch, dw),
+            Self::Winograd(job) => job.run(scratch, dw),
         }
     }
 }

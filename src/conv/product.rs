@@ -3,9 +3,9 @@
 use super::correlation::Correlation;
 use super::engine::Engine;
 use super::gemm::correlate::Images;
-use super::gemm::panels::PackedKernel;
 use super::weights::Weights;
-use super::{border, direct, gemm};
+use super::winograd::points::Family;
+use super::{border, direct, gemm, winograd};
 use crate::machine::element::Element;
 use crate::machine::memory::{Need, Room, Scratch};
 use crate::machine::shared::Shared;
@@ -21,12 +21,14 @@ pub struct Product<'a, T: Element> {
 enum Path<'a, T: Element> {
     Direct(direct::correlate::Job<'a, T>),
     Blocked(gemm::correlate::Job<'a, T, Images<'a, T>>),
+    Winograd(winograd::correlate::Job<'a, T>),
 }
 
 impl<'a, T: Element> Product<'a, T> {
-    /// `y = weights * x + bias`.
+    /// `y = weights * x + bias`, by Winograd's algorithm if `family` says so.
     pub fn new(
         engine: &Engine<'a, T>,
+        family: Option<&'a Family<T>>,
         correlation: &'a Correlation,
         weights: &'a Weights<'a, T>,
         x: &'a [T],
@@ -39,14 +41,19 @@ impl<'a, T: Element> Product<'a, T> {
             let x = Images { x, channels, plane: rows.input * cols.input };
             Path::Blocked(gemm::correlate::Job::new(engine, correlation, depths, panels, x, bias))
         };
-        let (path, panels) = match weights {
-            Weights::Direct(view, packed) => {
-                let job = direct::correlate::Job::new(engine, correlation, view, x, bias)?;
-                (Path::Direct(job), packed.as_ref().map(PackedKernel::view))
+        if let (Some(family), Some(panels)) = (family, weights.panels()) {
+            let job = winograd::correlate::Job::new(engine, family, correlation, panels, x, bias)?;
+            // What isn't finite spreads over the tiles that read it.
+            return Ok(Self { path: Path::Winograd(job), border: None });
+        }
+        let path = match (weights, weights.panels()) {
+            (Weights::Direct(view, _), _) => {
+                Path::Direct(direct::correlate::Job::new(engine, correlation, view, x, bias)?)
             }
-            Weights::Packed(kernel) => (blocked(kernel.view()), Some(kernel.view())),
-            Weights::Kept(kernel) => (blocked(kernel.view()), Some(kernel.view())),
+            (_, Some(panels)) => blocked(panels),
+            (_, None) => unreachable!("weights are packed unless they are direct"),
         };
+        let panels = weights.panels();
         let border =
             panels.and_then(|panels| border::Job::new(engine, correlation, panels, x, bias));
         Ok(Self { path, border })
@@ -57,6 +64,7 @@ impl<'a, T: Element> Product<'a, T> {
         match &self.path {
             Path::Direct(job) => job.need(),
             Path::Blocked(job) => job.need(),
+            Path::Winograd(job) => job.need(),
         }
     }
 
@@ -65,6 +73,7 @@ impl<'a, T: Element> Product<'a, T> {
         match &self.path {
             Path::Direct(job) => job.run(scratch, y),
             Path::Blocked(job) => job.run(scratch, y),
+            Path::Winograd(job) => job.run(scratch, y),
         }
         if let Some(border) = &self.border {
             border.run(y);

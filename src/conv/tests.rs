@@ -58,6 +58,7 @@ fn setups() -> Vec<Setup> {
                 panels,
                 gradient,
                 gradient_panels: panels,
+                ..Blocking::default()
             };
             setups.push(Setup { isa, parallel_above: usize::MAX, blocking });
         }
@@ -172,7 +173,7 @@ fn check_with<T: Element>(setup: Setup, kept: &Memory<T>, geometry: &Geometry) {
 
     let what = format!("{setup:?}, {geometry:?}");
     let got = guarded(y_len, |y| {
-        let weights = Weights::new(&engines[0], spec, Direction::Forward, &weight).unwrap();
+        let weights = Weights::new(&engines[0], geometry, Direction::Forward, &weight).unwrap();
         forward(&engines[0], geometry, &x, &weights, Some(&bias), y).unwrap();
     });
     assert!(got == y, "y: {what}");
@@ -193,10 +194,11 @@ fn write_input_gradient<T: Element>(
     dy: &[T],
     dx: &mut [T],
 ) {
-    let weights = Weights::new(engine, &geometry.spec, Direction::Transposed, weight).unwrap();
+    let weights = Weights::new(engine, geometry, Direction::Transposed, weight).unwrap();
     let correlations = input_gradient::correlations(geometry);
     let gradient =
-        InputGradient::new(engine, geometry, &correlations, &weights, Some(weight), dy).unwrap();
+        InputGradient::new(engine, geometry, None, &correlations, &weights, Some(weight), dy)
+            .unwrap();
     gradient.run(&Scratch::take(engine.memory, gradient.need()).unwrap(), dx);
 }
 
@@ -365,7 +367,7 @@ fn infinite_weights_leave_zeros_of_padding_out() {
         }
         let what = format!("{setup:?}, {geometry:?}");
         let got = guarded(y.len(), |y| {
-            let weights = Weights::new(&engine, spec, Direction::Forward, &weight).unwrap();
+            let weights = Weights::new(&engine, &geometry, Direction::Forward, &weight).unwrap();
             forward(&engine, &geometry, &x, &weights, None, y).unwrap();
         });
         assert!(got == y, "y: {what}");
@@ -415,7 +417,7 @@ fn a_channel_of_infinite_weights_changes_no_bit_of_another() {
         };
         let y = [&weight, &changed].map(|weight| {
             let mut y = vec![T::zero(); dy.len()];
-            let weights = Weights::new(&engine, spec, Direction::Forward, weight).unwrap();
+            let weights = Weights::new(&engine, &geometry, Direction::Forward, weight).unwrap();
             forward(&engine, &geometry, &x, &weights, None, &mut y).unwrap();
             y
         });

@@ -2,9 +2,10 @@
 
 use super::direct;
 use super::engine::Engine;
-use super::gemm::panels::PackedKernel;
+use super::gemm::panels::{PackedKernel, PackedPanels, Panels};
 use super::kernel_view::KernelView;
-use crate::config::geometry::Spec;
+use super::winograd::{self, points::Family};
+use crate::config::geometry::{Geometry, Spec};
 use crate::machine::element::Element;
 use crate::machine::memory::{Buffer, Room};
 
@@ -36,14 +37,41 @@ impl Direction {
         })
     }
 
-    /// Packs the kernel `weight`, `[O, n, M, N]`. Not of a direct path, which reads it as an array.
+    /// Packs a kernel in the form that the geometry's algorithm reads. Not of a direct path, which reads
+    /// it as an array.
     pub fn pack<'m, T: Element>(
         self,
         engine: &Engine<'m, T>,
-        spec: &Spec,
+        geometry: &Geometry,
+        kernel: &impl Panels<T>,
+    ) -> Room<PackedKernel<Buffer<'m, T>>> {
+        match Family::of(geometry.algorithm()) {
+            Some(family) if self.packed_taps(engine, geometry) > geometry.spec.taps() => {
+                let turned = self == Self::Transposed;
+                PackedKernel::new(engine, &winograd::transformed(&family, kernel, turned))
+            }
+            _ => PackedKernel::new(engine, kernel),
+        }
+    }
+
+    /// Taps of the packed kernel of a geometry, or points where that is transformed as a whole.
+    pub fn packed_taps<T: Element>(self, engine: &Engine<T>, geometry: &Geometry) -> usize {
+        let spec = &geometry.spec;
+        let points = Family::<T>::of(geometry.algorithm()).map(|family| family.points().pow(2));
+        let is_whole = |points: &usize| {
+            points * spec.out_channels * spec.group_inputs() <= engine.blocking.whole_kernel
+        };
+        points.filter(is_whole).unwrap_or(spec.taps())
+    }
+
+    /// As [`Direction::pack`], the kernel `weight`, `[O, n, M, N]`.
+    pub fn pack_array<'m, T: Element>(
+        self,
+        engine: &Engine<'m, T>,
+        geometry: &Geometry,
         weight: &[T],
     ) -> Room<PackedKernel<Buffer<'m, T>>> {
-        PackedKernel::new(engine, &self.view(spec, weight))
+        self.pack(engine, geometry, &self.view(&geometry.spec, weight))
     }
 
     /// A view of the kernel `weight`, `[O, n, M, N]`.
@@ -60,15 +88,26 @@ impl<'a, T: Element> Weights<'a, T> {
     /// Of the kernel `weight`, `[O, n, M, N]`.
     pub fn new(
         engine: &Engine<'a, T>,
-        spec: &Spec,
+        geometry: &Geometry,
         direction: Direction,
         weight: &'a [T],
     ) -> Room<Self> {
+        let spec = &geometry.spec;
         if !direction.is_direct(spec) {
-            return Ok(Self::Packed(direction.pack(engine, spec, weight)?));
+            return Ok(Self::Packed(direction.pack_array(engine, geometry, weight)?));
         }
         let is_finite = weight.iter().all(|weight| weight.is_finite());
-        let packed = (!is_finite).then(|| direction.pack(engine, spec, weight)).transpose()?;
+        let packed =
+            (!is_finite).then(|| direction.pack_array(engine, geometry, weight)).transpose()?;
         Ok(Self::Direct(direction.view(spec, weight), packed))
+    }
+
+    /// The panels, unless the kernel is read as it is and finite.
+    pub fn panels(&self) -> Option<PackedPanels<'_, T>> {
+        match self {
+            Self::Direct(_, packed) => packed.as_ref().map(PackedKernel::view),
+            Self::Packed(kernel) => Some(kernel.view()),
+            Self::Kept(kernel) => Some(kernel.view()),
+        }
     }
 }

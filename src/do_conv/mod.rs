@@ -15,6 +15,7 @@ use crate::conv::engine::Engine;
 use crate::conv::gemm::panels::PackedKernel;
 use crate::conv::input_gradient::{self, InputGradient};
 use crate::conv::weights::{Direction, Weights};
+use crate::conv::winograd::points::Family;
 use crate::conv::{self, KernelGradient};
 use crate::machine::Machine;
 use crate::machine::element::Element;
@@ -98,19 +99,23 @@ pub trait Ops: Sized {
     ) -> Room<()>;
 }
 
-/// The kernel in `packed`, packed if it isn't there yet. That runs outside of the cell's own
-/// initialisation: it shares its work with threads that may themselves wait for the cell.
+/// The kernel in `packed`, packed if it isn't there yet; none if it is there in the form of another
+/// algorithm, of images of another size. That runs outside of the cell's own initialisation: it shares its
+/// work with threads that may themselves wait for the cell.
 fn keep<'a, T: Element>(
     engine: &Engine<T>,
-    spec: &Spec,
+    geometry: &Geometry,
     packed: &'a Packed<T>,
     weight: &[T],
-) -> Room<&'a PackedKernel<Vec<T>>> {
-    if let Some(kernel) = packed.get() {
-        return Ok(kernel);
-    }
-    let mut made = Some(Direction::Forward.pack(engine, spec, weight)?);
-    Ok(packed.get_or_init(|| made.take().expect("just made").into_kept()))
+) -> Room<Option<&'a PackedKernel<Vec<T>>>> {
+    let kept = match packed.get() {
+        Some(kernel) => kernel,
+        None => {
+            let mut made = Some(Direction::Forward.pack_array(engine, geometry, weight)?);
+            packed.get_or_init(|| made.take().expect("just made").into_kept())
+        }
+    };
+    Ok(Some(kept).filter(|kept| kept.taps() == Direction::Forward.packed_taps(engine, geometry)))
 }
 
 impl<'a, T: Element> KernelSource<'a, T> {
@@ -150,16 +155,16 @@ impl<'a, T: Element> KernelSource<'a, T> {
     fn weights(
         self,
         engine: &Engine<'a, T>,
-        spec: &Spec,
+        geometry: &Geometry,
         direction: Direction,
         plain: Option<&'a [T]>,
     ) -> Room<Weights<'a, T>> {
-        match self.packed_as_composed(spec, direction) {
+        match self.packed_as_composed(&geometry.spec, direction) {
             Some(factors) => {
                 let panels = ComposedPanels::new(engine, factors, direction)?;
-                Ok(Weights::Packed(PackedKernel::new(engine, &panels)?))
+                Ok(Weights::Packed(direction.pack(engine, geometry, &panels)?))
             }
-            None => Weights::new(engine, spec, direction, plain.unwrap_or_default()),
+            None => Weights::new(engine, geometry, direction, plain.unwrap_or_default()),
         }
     }
 }
@@ -176,12 +181,12 @@ fn convolve<T: Element>(
     let (spec, direction) = (&geometry.spec, Direction::Forward);
     if let (Some(packed), KernelSource::Plain(weight), false) =
         (packed, kernel, direction.is_direct(spec))
+        && let Some(kept) = keep(engine, geometry, packed, weight)?
     {
-        let weights = Weights::Kept(keep(engine, spec, packed, weight)?);
-        return conv::forward(engine, geometry, x, &weights, bias, y);
+        return conv::forward(engine, geometry, x, &Weights::Kept(kept), bias, y);
     }
     let composed = kernel.composed(engine, kernel.packed_as_composed(spec, direction).is_none())?;
-    let weights = kernel.weights(engine, spec, direction, kernel.plain(&composed))?;
+    let weights = kernel.weights(engine, geometry, direction, kernel.plain(&composed))?;
     conv::forward(engine, geometry, x, &weights, bias, y)
 }
 
@@ -200,12 +205,19 @@ fn differentiate<T: Element>(
     let composed = kernel.composed(engine, targets.x.is_some() && as_it_is)?;
     let plain = kernel.plain(&composed);
     let correlations = targets.x.as_ref().map(|_| input_gradient::correlations(geometry));
-    let weights =
-        targets.x.as_ref().map(|_| kernel.weights(engine, spec, direction, plain)).transpose()?;
+    let weights = targets.x.as_ref().map(|_| kernel.weights(engine, geometry, direction, plain));
+    let weights = weights.transpose()?;
+    let family = Family::of(geometry.algorithm());
     let input = match (&correlations, &weights) {
-        (Some(correlations), Some(weights)) => {
-            Some(InputGradient::new(engine, geometry, correlations, weights, plain, dy)?)
-        }
+        (Some(correlations), Some(weights)) => Some(InputGradient::new(
+            engine,
+            geometry,
+            family.as_ref(),
+            correlations,
+            weights,
+            plain,
+            dy,
+        )?),
         _ => None,
     };
     let axes = conv::kernel_axes(geometry);

@@ -112,7 +112,7 @@ impl<T: Element> Panels<T> for ComposedPanels<'_, T> {
     }
 
     #[inline(always)]
-    fn write<S: Simd<T>>(&self, simd: S, index: PanelIndex, panel: &mut [T], spare: &mut Vec<T>) {
+    fn write<S: Simd<T>>(&self, simd: S, index: PanelIndex, panel: &mut [T], spare: &mut [T]) {
         let w = &mut spare[..self.spare(S::LANES)];
         match &self.d {
             D::ByChannel(d) => self.compose::<S, false>(simd, index, d, panel, w),

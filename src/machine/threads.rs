@@ -30,6 +30,70 @@ pub fn share(threads: usize, pieces: usize, work: impl Fn(&Queue) + Sync) {
     }
 }
 
+/// Pieces of work in stages: none of a stage is given out before all of the stages before it are done. One
+/// call of the thread pool for all of them, since a stage may be shorter than waking a thread takes.
+pub struct Stages {
+    /// Past the last piece of each stage, counted through all.
+    ends: Vec<usize>,
+    next: AtomicUsize,
+    done: AtomicUsize,
+}
+
+/// A piece of a stage, which is done when this is dropped.
+pub struct Piece<'a> {
+    pub stage: usize,
+    pub index: usize,
+    done: &'a AtomicUsize,
+}
+
+impl Drop for Piece<'_> {
+    fn drop(&mut self) {
+        self.done.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Times that a thread looks whether a stage is done before it lets others have its core.
+const LOOKS: usize = 1 << 12;
+
+impl Stages {
+    /// The next piece that nobody has taken, once the stages before its own are done. Whoever waits does so
+    /// for pieces that other threads are at work on, which never wait for it.
+    pub fn take(&self) -> Option<Piece<'_>> {
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        let stage = self.ends.partition_point(|&end| end <= index);
+        if stage == self.ends.len() {
+            return None;
+        }
+        let before = if stage == 0 { 0 } else { self.ends[stage - 1] };
+        let mut looks = 0;
+        while self.done.load(Ordering::Acquire) < before {
+            looks += 1;
+            if looks < LOOKS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+        Some(Piece { stage, index: index - before, done: &self.done })
+    }
+}
+
+/// Calls `work` on `threads` threads, or on this one only, to take the pieces of stages until none is left.
+pub fn share_stages(
+    threads: usize,
+    stages: impl Iterator<Item = usize>,
+    work: impl Fn(&Stages) + Sync,
+) {
+    let mut sum = 0;
+    let ends: Vec<usize> = stages
+        .map(|pieces| {
+            sum += pieces;
+            sum
+        })
+        .collect();
+    let stages = Stages { ends, next: AtomicUsize::new(0), done: AtomicUsize::new(0) };
+    match threads.min(sum) {
+        0 | 1 => work(&stages),
+        threads => (0..threads).into_par_iter().with_max_len(1).for_each(|_| work(&stages)),
+    }
+}
+
 /// Calls `f` with the index and the elements of each chunk, the last of which may be shorter, on one
 /// thread or on all.
 pub fn for_each_chunk<T: Send>(
@@ -96,6 +160,25 @@ mod tests {
                 });
                 assert!(taken.iter().all(|count| count.load(Ordering::Relaxed) == 1));
             }
+        }
+    }
+
+    #[test]
+    fn no_piece_begins_before_the_stages_before_it_are_done() {
+        let stages = [3, 0, 7, 1, 40];
+        for threads in [1, 2, 5] {
+            let done: Vec<AtomicUsize> = stages.iter().map(|_| AtomicUsize::new(0)).collect();
+            share_stages(threads, stages.into_iter(), |queue| {
+                while let Some(piece) = queue.take() {
+                    assert!(piece.index < stages[piece.stage]);
+                    for (done, all) in done.iter().zip(stages).take(piece.stage) {
+                        assert_eq!(done.load(Ordering::Relaxed), all);
+                    }
+                    done[piece.stage].fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            let done: Vec<_> = done.iter().map(|done| done.load(Ordering::Relaxed)).collect();
+            assert_eq!(done, stages);
         }
     }
 

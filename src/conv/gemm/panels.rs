@@ -39,7 +39,7 @@ pub trait Panels<T: Element>: Sync {
     }
 
     /// Writes a panel, `[taps, channels, LANES]`; lanes past the last row get anything.
-    fn write<S: Simd<T>>(&self, simd: S, index: PanelIndex, panel: &mut [T], spare: &mut Vec<T>);
+    fn write<S: Simd<T>>(&self, simd: S, index: PanelIndex, panel: &mut [T], spare: &mut [T]);
 }
 
 /// A kernel in the order that the register tile reads it: by group, by panel of as many rows as a
@@ -112,6 +112,11 @@ impl<'m, T: Element> PackedKernel<Buffer<'m, T>> {
 }
 
 impl<B> PackedKernel<B> {
+    /// Taps of a panel, or points where the kernel is transformed.
+    pub fn taps(&self) -> usize {
+        self.panel_len / self.tap_len
+    }
+
     /// The panels that the product reads.
     pub fn view<T>(&self) -> PackedPanels<'_, T>
     where
@@ -147,7 +152,7 @@ struct Write<'a, T, K> {
     kernel: &'a K,
     index: PanelIndex,
     target: &'a mut [T],
-    spare: &'a mut Vec<T>,
+    spare: &'a mut [T],
 }
 
 impl<T: Element, K: Panels<T>> WithSimd<T> for Write<'_, T, K> {

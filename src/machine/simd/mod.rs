@@ -101,6 +101,13 @@ pub trait Simd<T: Copy>: Copy {
     /// # Safety
     /// As for [`tile::tile`].
     unsafe fn tile(self, rows: usize, vectors: usize, operands: &Operands<T>, out: Sums<T>);
+
+    /// The same where rows of `a` are `LANES` elements apart: row `r` is multiplied by
+    /// `a[a₀ + p · a_step + r · LANES]`.
+    ///
+    /// # Safety
+    /// As for [`tile::tile`].
+    unsafe fn tile_of_rows(self, rows: usize, vectors: usize, operands: &Operands<T>, out: Sums<T>);
 }
 
 /// Reads the first `LANES` elements.
@@ -170,11 +177,18 @@ pub trait WithSimd<T: Copy> {
     fn run<S: Simd<T>>(self, simd: S) -> Self::Output;
 }
 
-/// Writes [`Simd::tile`]: one monomorphic register tile for each number of registers side by side and
-/// of rows, behind a function that is compiled once with the instructions enabled.
+/// Writes [`Simd::tile`] and [`Simd::tile_of_rows`]: one monomorphic register tile for each number of
+/// registers side by side and of rows, behind a function that is compiled once with the instructions
+/// enabled.
 macro_rules! tiles {
-    ($t:ty, [$($feature:meta)?], $($vectors:literal: $rows:tt),*) => {
-        unsafe fn tile(
+    ($t:ty, $features:tt, $($lists:tt)*) => {
+        $crate::machine::simd::tiles!(@function tile, 1, $t, $features, $($lists)*);
+        $crate::machine::simd::tiles!(
+            @function tile_of_rows, <Self as Simd<$t>>::LANES, $t, $features, $($lists)*
+        );
+    };
+    (@function $name:ident, $apart:expr, $t:ty, [$($feature:meta)?], $($vectors:literal: $rows:tt),*) => {
+        unsafe fn $name(
             self,
             rows: usize,
             vectors: usize,
@@ -182,7 +196,7 @@ macro_rules! tiles {
             out: $crate::machine::simd::tile::Sums<$t>,
         ) {
             $(#[$feature])?
-            unsafe fn dispatch<S: Simd<$t>>(
+            unsafe fn dispatch<S: Simd<$t>, const APART: usize>(
                 simd: S,
                 rows: usize,
                 vectors: usize,
@@ -197,7 +211,7 @@ macro_rules! tiles {
                 }
             }
             // SAFETY: the caller's promise, passed on; `self` proves the instructions.
-            unsafe { dispatch(self, rows, vectors, operands, out) }
+            unsafe { dispatch::<Self, { $apart }>(self, rows, vectors, operands, out) }
         }
     };
     (@rows $t:ty, $simd:ident, $of:ident, $operands:ident, $out:ident, $vectors:literal,
@@ -206,7 +220,9 @@ macro_rules! tiles {
             $(
                 // SAFETY: the caller's promise, passed on.
                 $rows => unsafe {
-                    $crate::machine::simd::tile::tile::<$t, S, $rows, $vectors>($simd, $operands, $out)
+                    $crate::machine::simd::tile::tile::<$t, S, $rows, $vectors, APART>(
+                        $simd, $operands, $out,
+                    )
                 },
             )*
             _ => unreachable!("no tile has so many rows"),

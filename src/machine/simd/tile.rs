@@ -3,7 +3,7 @@
 use super::Simd;
 
 /// Two operands of a register tile, whose sum runs over stretches of steps. In step `p` of a stretch
-/// `[a₀, b₀]`, row `r` of the tile is multiplied by `a[a₀ + p · a_step + r]`, and its vector `v` is
+/// `[a₀, b₀]`, row `r` of the tile is multiplied by `a[a₀ + p · a_step + r · APART]`, and its vector `v` is
 /// `b[b₀ + p · b_step + v · b_panel]` and the lanes after it.
 pub struct Operands<'a, T> {
     pub a: *const T,
@@ -42,13 +42,13 @@ pub struct Sums<T> {
 }
 
 /// `out[r][j] = Σ a(r, p) · b(p, j)` for `R` rows of `V` vectors, summed from zero in the order of
-/// stretches and steps.
+/// stretches and steps; rows of `a` are `APART` elements apart.
 ///
 /// # Safety
 /// `a` and `b` must be readable at every index that the formulas of [`Operands`] give, and `out` be
 /// readable and writable for `V` vectors at each of `R` rows.
 #[inline(always)]
-pub unsafe fn tile<T: Copy, S: Simd<T>, const R: usize, const V: usize>(
+pub unsafe fn tile<T: Copy, S: Simd<T>, const R: usize, const V: usize, const APART: usize>(
     simd: S,
     operands: &Operands<T>,
     out: Sums<T>,
@@ -72,7 +72,7 @@ pub unsafe fn tile<T: Copy, S: Simd<T>, const R: usize, const V: usize>(
                     *column = simd.load(b.add(v * b_panel));
                 }
                 for (r, row) in acc.iter_mut().enumerate() {
-                    let broadcast = simd.splat(*a.add(r));
+                    let broadcast = simd.splat(*a.add(r * APART));
                     for (sum, &column) in row.iter_mut().zip(&columns) {
                         *sum = simd.fma(broadcast, column, *sum);
                     }

@@ -1,0 +1,98 @@
+//! The kernel's transform, `U = G·g·Gᵀ`.
+
+use super::lines::{Kernel, Line};
+use super::points::{Family, TAPS};
+use crate::conv::gemm::panels::{PanelIndex, PanelSize, Panels};
+use crate::machine::element::Element;
+use crate::machine::simd::{Simd, load, store};
+
+/// Panels of a transformed kernel, whose taps are points.
+pub struct TransformedPanels<'a, T, K> {
+    pub family: &'a Family<T>,
+    pub kernel: &'a K,
+    /// Whether the kernel is turned by half a turn first, as for the gradient of the input.
+    pub turned: bool,
+}
+
+impl<T: Element, K: Panels<T>> TransformedPanels<'_, T, K> {
+    fn panel_len(&self, lanes: usize) -> usize {
+        let PanelSize { channels, taps, .. } = self.kernel.size();
+        taps * channels * lanes
+    }
+}
+
+impl<T: Element, K: Panels<T>> Panels<T> for TransformedPanels<'_, T, K> {
+    fn size(&self) -> PanelSize {
+        PanelSize { taps: self.family.points().pow(2), ..self.kernel.size() }
+    }
+
+    /// The kernel's own panel, and what that takes.
+    fn spare(&self, lanes: usize) -> usize {
+        self.panel_len(lanes) + self.kernel.spare(lanes)
+    }
+
+    #[inline(always)]
+    fn write<S: Simd<T>>(&self, simd: S, index: PanelIndex, panel: &mut [T], spare: &mut [T]) {
+        let (taps, spare) = spare.split_at_mut(self.panel_len(S::LANES));
+        self.kernel.write(simd, index, taps, spare);
+        let channels = self.kernel.size().channels;
+        let tap_len = channels * S::LANES;
+        for channel in 0..channels {
+            let at = channel * S::LANES;
+            let taps = Strided { data: &taps[at..], step: tap_len };
+            transform(simd, self.family, self.turned, taps, &mut panel[at..], tap_len);
+        }
+    }
+}
+
+/// Registers `step` apart.
+#[derive(Clone, Copy)]
+pub struct Strided<'a, T> {
+    pub data: &'a [T],
+    pub step: usize,
+}
+
+/// Transforms the kernels of one input channel and of a register's lanes of output channels: from taps to
+/// points, `point_len` apart.
+#[inline(always)]
+pub fn transform<T: Element, S: Simd<T>>(
+    simd: S,
+    family: &Family<T>,
+    turned: bool,
+    taps: Strided<T>,
+    points: &mut [T],
+    point_len: usize,
+) {
+    match family.outputs {
+        4 => by::<T, S, 6>(simd, Kernel(family), turned, taps, points, point_len),
+        _ => by::<T, S, 4>(simd, Kernel(family), turned, taps, points, point_len),
+    }
+}
+
+#[inline(always)]
+fn by<T: Element, S: Simd<T>, const P: usize>(
+    simd: S,
+    line: impl Line<T, TAPS, P>,
+    turned: bool,
+    taps: Strided<T>,
+    points: &mut [T],
+    point_len: usize,
+) {
+    let mut rows = [[simd.zero(); TAPS]; P];
+    for col in 0..TAPS {
+        let mut column = [simd.zero(); TAPS];
+        for (row, vector) in column.iter_mut().enumerate() {
+            let tap = row * TAPS + col;
+            let tap = if turned { TAPS * TAPS - 1 - tap } else { tap };
+            *vector = load(simd, &taps.data[tap * taps.step..]);
+        }
+        for (row, &vector) in rows.iter_mut().zip(&line.map(simd, column)) {
+            row[col] = vector;
+        }
+    }
+    for (row, &taps) in rows.iter().enumerate() {
+        for (col, &vector) in line.map(simd, taps).iter().enumerate() {
+            store(simd, &mut points[(row * P + col) * point_len..], vector);
+        }
+    }
+}

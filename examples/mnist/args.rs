@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum, value_parser};
-use do_conv::{DInit, Init};
+use do_conv::{Algorithm, DInit, Init};
+
+use crate::net::Form;
 
 /// Trains a small MNIST net twice, with plain and with DO-Conv layers, then folds the DO-Conv net
 /// and checks that the fold changed no bit of its logits.
@@ -30,9 +32,23 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = DStart::Identity)]
     pub d_init: DStart,
 
+    /// Stride of the layers. With 1, the mean over 2×2 pixels is taken between layers instead
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u8).range(1..=2))]
+    pub stride: u8,
+
+    /// How layers are computed: direct, winograd2 or winograd4, which apply to stride 1 alone
+    #[arg(long, default_value_t = Algorithm::Direct)]
+    pub algorithm: Algorithm,
+
     /// Where the learning curves go, as SVG
     #[arg(long, value_name = "PATH", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/mnist-learning-curves.svg"))]
     pub plot: PathBuf,
+}
+
+impl Args {
+    pub fn form(&self) -> Form {
+        Form { algorithm: self.algorithm, stride: self.stride.into() }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -8,6 +8,7 @@
 //! cargo run --release --example mnist
 //! cargo run --release --example mnist -- --seeds 5 --epochs 20
 //! cargo run --release --example mnist -- --data path/to/fashion-mnist
+//! cargo run --release --example mnist -- --stride 1 --algorithm winograd4
 //! ```
 
 mod args;
@@ -17,6 +18,7 @@ mod net;
 mod plot;
 mod report;
 mod train;
+mod trainer;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -29,7 +31,8 @@ use data::Data;
 use fold::{Difference, FoldReport};
 use net::Net;
 use report::Run;
-use train::{BATCH, LEARNING_RATE, MOMENTUM, Trainer, shuffled};
+use train::shuffled;
+use trainer::{BATCH, LEARNING_RATE, MOMENTUM, Trainer};
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -58,10 +61,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         args.data.display(),
     );
     println!("SGD: batch {BATCH}, learning rate {LEARNING_RATE}, momentum {MOMENTUM}");
+    println!("{}", report::algorithm(args.form()));
     // This is also where a bad d_mul shows, before any training.
-    let do_conv = Net::do_conv(0, args.d_mul, args.d_init.into())?;
+    let do_conv = Net::do_conv(0, args.d_mul, args.d_init.into(), args.form())?;
     let costs = report::cost_table(&do_conv)?;
-    let start = Difference::between(&Net::plain(0)?, &do_conv, &data.test)?;
+    let start = Difference::between(&Net::plain(0, args.form())?, &do_conv, &data.test)?;
     println!("before training, {}\n", report::difference(&start));
 
     let steps = u64::from(args.seeds) * u64::from(args.epochs) * 2 * batches as u64;
@@ -74,7 +78,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         .collect::<Result<Vec<_>, _>>()?;
     bar.finish_and_clear();
 
-    println!("\n{}\n\n{costs}\n", report::summary(&runs));
+    println!("\n{}\n\n{costs}\n", report::summary(&runs, args.form()));
     for run in &runs {
         println!("{}", report::fold_lines(run));
     }
@@ -91,8 +95,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 
 /// Both nets from one seed, epoch by epoch side by side, so that a busy machine slows both alike.
 fn run_seed(seed: u32, args: &Args, data: &Data, bar: &ProgressBar) -> Result<Run, Box<dyn Error>> {
-    let mut plain = Trainer::new(Net::plain(seed.into())?)?;
-    let mut do_conv = Trainer::new(Net::do_conv(seed.into(), args.d_mul, args.d_init.into())?)?;
+    let mut plain = Trainer::new(Net::plain(seed.into(), args.form())?)?;
+    let net = Net::do_conv(seed.into(), args.d_mul, args.d_init.into(), args.form())?;
+    let mut do_conv = Trainer::new(net)?;
     let mut epochs = (Vec::new(), Vec::new());
     for epoch in 1..=args.epochs {
         let order = shuffled(data.train.len(), seed, epoch);

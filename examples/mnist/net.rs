@@ -1,19 +1,44 @@
-//! The net: three 3×3 convolutions of stride 2, a ReLU after each, then the mean over the pixels.
+//! The net: three 3×3 convolutions of stride 2, a ReLU after each, then the mean over the pixels. With
+//! convolutions of stride 1, the mean over each square of 2×2 pixels is taken between layers instead.
 
-use do_conv::{Conv2d, Conv2dConfig, DInit, DoConv2d, DoConv2dConfig, Error, Layer};
+use std::borrow::Cow;
+
+use do_conv::{Algorithm, Conv2d, Conv2dConfig, DInit, DoConv2d, DoConv2dConfig, Error, Layer};
 use ndarray::{Array2, Array4, Axis, Zip};
 
-use crate::data::{CLASSES, SIDE};
+use super::data::{CLASSES, SIDE};
 
 pub const LAYERS: usize = 3;
 
 /// Channels before, between and after the layers.
 const CHANNELS: [usize; LAYERS + 1] = [1, 16, 16, CLASSES];
-/// Rows and columns there: every layer halves them, rounding up.
-const SIDES: [usize; LAYERS + 1] = [SIDE, 14, 7, 4];
+/// Rows and columns before each layer: what is before halves them.
+const SIDES: [usize; LAYERS] = [SIDE, 14, 7];
 
 pub struct Net<L> {
     pub layers: [L; LAYERS],
+    pools: bool,
+}
+
+/// What layers are made and computed like.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    pub algorithm: Algorithm,
+    /// 1 or 2.
+    pub stride: usize,
+}
+
+impl Form {
+    fn config(self, layer: usize) -> Conv2dConfig {
+        Conv2dConfig::new(CHANNELS[layer], CHANNELS[layer + 1], [3, 3])
+            .stride([self.stride; 2])
+            .padding(1)
+            .algorithm(self.algorithm)
+    }
+
+    fn net<L>(self, layers: [L; LAYERS]) -> Net<L> {
+        Net { layers, pools: self.stride == 1 }
+    }
 }
 
 /// The shape of the input of a layer.
@@ -22,33 +47,26 @@ pub fn input_shape(layer: usize, batch: usize) -> [usize; 4] {
 }
 
 impl Net<Conv2d<f32>> {
-    pub fn plain(seed: u64) -> Result<Self, Error> {
-        let layer = |i| {
-            Conv2dConfig::new(CHANNELS[i], CHANNELS[i + 1], [3, 3])
-                .stride([2, 2])
-                .padding(1)
-                .init(layer_seed(seed, i))
-        };
-        Ok(Self { layers: [layer(0)?, layer(1)?, layer(2)?] })
+    pub fn plain(seed: u64, form: Form) -> Result<Self, Error> {
+        let layer = |i| form.config(i).init(layer_seed(seed, i));
+        Ok(form.net([layer(0)?, layer(1)?, layer(2)?]))
     }
 }
 
 impl Net<DoConv2d<f32>> {
-    pub fn do_conv(seed: u64, d_mul: usize, d_init: DInit) -> Result<Self, Error> {
+    pub fn do_conv(seed: u64, d_mul: usize, d_init: DInit, form: Form) -> Result<Self, Error> {
         let layer = |i| {
-            DoConv2dConfig::new(CHANNELS[i], CHANNELS[i + 1], [3, 3])
-                .stride([2, 2])
-                .padding(1)
+            DoConv2dConfig::from(form.config(i))
                 .d_mul(d_mul)
                 .d_init(d_init)
                 .init(layer_seed(seed, i))
         };
-        Ok(Self { layers: [layer(0)?, layer(1)?, layer(2)?] })
+        Ok(form.net([layer(0)?, layer(1)?, layer(2)?]))
     }
 
     /// The net to ship: plain convolutions, the same function.
     pub fn fold(&self) -> Net<Conv2d<f32>> {
-        Net { layers: self.layers.each_ref().map(DoConv2d::fold) }
+        Net { layers: self.layers.each_ref().map(DoConv2d::fold), pools: self.pools }
     }
 }
 
@@ -66,8 +84,8 @@ impl<L: Layer<f32>> Net<L> {
     /// What comes out of every layer and its ReLU.
     pub fn activations(&self, x: &Array4<f32>) -> Result<[Array4<f32>; LAYERS], Error> {
         let [first, second, third] = &self.layers;
-        let a1 = relu(first.forward(x)?);
-        let a2 = relu(second.forward(&a1)?);
+        let a1 = relu(self.pool(first.forward(x)?));
+        let a2 = relu(self.pool(second.forward(&a1)?));
         let a3 = relu(third.forward(&a2)?);
         Ok([a1, a2, a3])
     }
@@ -96,11 +114,31 @@ impl<L: Layer<f32>> Net<L> {
         let [gradients1, gradients2, gradients3] = gradients;
         let dy = mean_of_pixels_backward(&dlogits, &a3);
         third.backward_into(&a2, &dy, gradients3)?;
-        let dy = relu_backward(x_gradient::<L>(gradients3), &a2);
-        second.backward_into(&a1, dy, gradients2)?;
-        let dy = relu_backward(x_gradient::<L>(gradients2), &a1);
-        first.backward_into(x, dy, gradients1)?;
+        let dy = self.pool_backward(relu_backward(x_gradient::<L>(gradients3), &a2));
+        second.backward_into(&a1, &*dy, gradients2)?;
+        let dy = self.pool_backward(relu_backward(x_gradient::<L>(gradients2), &a1));
+        first.backward_into(x, &*dy, gradients1)?;
         Ok(loss)
+    }
+
+    /// What stands between two layers: nothing, or the mean over each square of 2×2 pixels.
+    fn pool(&self, y: Array4<f32>) -> Array4<f32> {
+        if !self.pools {
+            return y;
+        }
+        Zip::from(y.exact_chunks((1, 1, 2, 2))).map_collect(|square| square.sum() / 4.0)
+    }
+
+    fn pool_backward<'a>(&self, dy: &'a Array4<f32>) -> Cow<'a, Array4<f32>> {
+        if !self.pools {
+            return Cow::Borrowed(dy);
+        }
+        let (batch, channels, rows, columns) = dy.dim();
+        let mut spread = Array4::zeros((batch, channels, 2 * rows, 2 * columns));
+        Zip::from(spread.exact_chunks_mut((1, 1, 2, 2)))
+            .and(dy)
+            .for_each(|mut square, dy| square.fill(dy / 4.0));
+        Cow::Owned(spread)
     }
 }
 

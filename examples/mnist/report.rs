@@ -2,11 +2,12 @@
 
 use std::iter::{once, zip};
 
-use do_conv::{Cost, DoConv2d, Error};
+use do_conv::{Algorithm, Cost, DoConv2d, Error};
 
 use crate::fold::{Difference, FoldReport};
-use crate::net::{LAYERS, Net, input_shape};
-use crate::train::{BATCH, Epoch};
+use crate::net::{Form, LAYERS, Net, input_shape};
+use crate::train::Epoch;
+use crate::trainer::BATCH;
 
 /// One seed: both nets, epoch by epoch.
 pub struct Run {
@@ -69,7 +70,7 @@ pub fn cost_table(net: &Net<DoConv2d<f32>>) -> Result<String, Error> {
 }
 
 /// The last accuracies over all seeds, and by how much DO-Conv is ahead run by run.
-pub fn summary(runs: &[Run]) -> String {
+pub fn summary(runs: &[Run], form: Form) -> String {
     let last = |epochs: &[Epoch]| epochs.last().map_or(f64::NAN, |epoch| 100.0 * epoch.accuracy);
     let plain: Vec<_> = runs.iter().map(|run| last(&run.plain)).collect();
     let do_conv: Vec<_> = runs.iter().map(|run| last(&run.do_conv)).collect();
@@ -85,14 +86,26 @@ pub fn summary(runs: &[Run]) -> String {
         n => format!("mean ± standard deviation over {n} seeds"),
     };
     format!(
-        "test accuracy, %, {seeds}: plain {}, DO-Conv {}, difference {}\n\
+        "{}\n\
+         test accuracy, %, {seeds}: plain {}, DO-Conv {}, difference {}\n\
          seconds per epoch: plain {:.2}, DO-Conv {:.2}",
+        algorithm(form),
         shown(&plain, false),
         shown(&do_conv, false),
         shown(&ahead, true),
         seconds(|run| &run.plain),
         seconds(|run| &run.do_conv),
     )
+}
+
+/// How layers are computed.
+pub fn algorithm(Form { algorithm, stride }: Form) -> String {
+    let none = "no layer that it applies to: all is computed directly";
+    match algorithm {
+        Algorithm::Direct => format!("stride {stride}, algorithm {algorithm}"),
+        _ if stride > 1 => format!("stride {stride}, algorithm {algorithm}, {none}"),
+        _ => format!("stride {stride}, algorithm {algorithm} where it applies"),
+    }
 }
 
 pub fn fold_lines(run: &Run) -> String {

@@ -1,4 +1,4 @@
-//! Training: stochastic gradient descent with momentum, and what is measured of it.
+//! Epochs of training, and what is measured of them.
 
 use std::iter::zip;
 use std::time::{Duration, Instant};
@@ -8,11 +8,8 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 use crate::data::Set;
-use crate::net::{LAYERS, Net};
-
-pub const BATCH: usize = 32;
-pub const LEARNING_RATE: f32 = 0.01;
-pub const MOMENTUM: f32 = 0.9;
+use crate::net::Net;
+use crate::trainer::{BATCH, Trainer};
 
 /// Test images are looked at in larger batches.
 pub const TEST_BATCH: usize = 250;
@@ -28,23 +25,7 @@ pub struct Epoch {
     pub time: Duration,
 }
 
-pub struct Trainer<L: Layer<f32>> {
-    pub net: Net<L>,
-    gradients: [L::Gradients; LAYERS],
-    velocities: Vec<Vec<f32>>,
-}
-
 impl<L: Layer<f32>> Trainer<L> {
-    pub fn new(mut net: Net<L>) -> Result<Self, Error> {
-        let gradients = net.gradients(BATCH)?;
-        let mut velocities = Vec::new();
-        for (layer, gradients) in zip(&mut net.layers, &gradients) {
-            let parameters = layer.parameters_with_gradients(gradients)?;
-            velocities.extend(parameters.map(|(_, parameter, _)| vec![0.0; parameter.len()]));
-        }
-        Ok(Self { net, gradients, velocities })
-    }
-
     /// Trains on the batches of `order`, calling `stepped` after each, then tests.
     pub fn epoch(
         &mut self,
@@ -60,27 +41,11 @@ impl<L: Layer<f32>> Trainer<L> {
         let (batches, _) = order.as_chunks::<BATCH>();
         for indices in batches {
             let (x, labels) = train.batch(indices.iter().copied());
-            loss += f64::from(self.net.backward(&x, &labels, &mut self.gradients)?);
-            self.descend()?;
+            loss += f64::from(self.step(&x, &labels)?);
             stepped();
         }
         let time = start.elapsed();
         Ok(Epoch { loss: loss / batches.len() as f64, accuracy: accuracy(&self.net, test)?, time })
-    }
-
-    /// `v ← momentum·v + gradient`, `parameter ← parameter − rate·v`
-    fn descend(&mut self) -> Result<(), Error> {
-        let mut velocities = self.velocities.iter_mut();
-        for (layer, gradients) in zip(&mut self.net.layers, &self.gradients) {
-            for (_, parameter, gradient) in layer.parameters_with_gradients(gradients)? {
-                let velocity = velocities.next().expect("one for each parameter");
-                for ((p, g), v) in zip(zip(parameter, gradient), velocity) {
-                    *v = MOMENTUM * *v + g;
-                    *p -= LEARNING_RATE * *v;
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -93,6 +93,12 @@ impl Layer {
         (self.output_shape().iter().product::<usize>() * per_output) as f64
     }
 
+    /// Whether Winograd's algorithms apply: 3×3 taps of stride 1 and no groups, of which these layers have
+    /// too many for their channels.
+    pub fn has_winograd(&self) -> bool {
+        (self.kernel, self.stride, self.groups) == (3, 1, 1)
+    }
+
     pub fn plain_config(&self) -> Conv2dConfig {
         Conv2dConfig::new(self.inputs, self.outputs, [self.kernel; 2])
             .stride([self.stride; 2])

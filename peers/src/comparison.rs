@@ -1,87 +1,113 @@
 //! The peer tables: ours beside the others, layer by layer.
 
 use anyhow::{Context, Result};
+use do_conv::Algorithm;
 
-use crate::contenders::{Field, Key, Task, Who};
+use crate::contenders::{Field, Key, Peer, Task, Who, exact};
 use crate::data::{self, Checksum, Element};
 use crate::layers::Layer;
 use crate::race::{Contender, Plan, race};
 use crate::table::{self, Column};
 
-const OURS: Key = (Who::Ours, Task::Forward);
-const OUR_STEP: Key = (Who::Ours, Task::Step);
-const OUR_DO_STEP: Key = (Who::Ours, Task::DoStep);
-const TORCH_STEP: Key = (Who::Torch, Task::Step);
-const TORCH_DO_STEP: Key = (Who::Torch, Task::DoStep);
-const BURN_STEP: Key = (Who::Burn, Task::Step);
-
 /// What a column of a table shows.
+#[derive(Clone, Copy)]
 enum Show {
+    /// The name of our fastest algorithm.
+    Best(Task),
+    /// The time of that, over that of another.
+    BestRatio(Task, Key),
     Ratio(Key, Key),
     Milliseconds(Key),
+    /// The largest rounding error.
+    Error(Key),
 }
-use Show::{Milliseconds, Ratio};
+use Show::{Best, BestRatio, Error, Milliseconds, Ratio};
+
+/// What was measured of a contender.
+struct Measured {
+    key: Key,
+    seconds: f64,
+    error: Option<f64>,
+}
+
+fn ours(task: Task) -> [Key; 3] {
+    Algorithm::ALL.map(|algorithm| (Who::Ours(algorithm), task))
+}
+
+fn direct(task: Task) -> Key {
+    (Who::Ours(Algorithm::Direct), task)
+}
+
+fn torch(task: Task) -> Key {
+    (Who::Peer(Peer::Torch), task)
+}
 
 /// Forward passes.
 pub fn forward<T: Element>(layers: &[Layer], field: &Field, plan: &Plan) -> Result<()> {
-    let peers = [Who::Torch, Who::Rten, Who::Burn, Who::Candle].map(|who| (who, Task::Forward));
-    let ratios = peers.map(|peer| Ratio(OURS, peer));
-    let times = [OURS].into_iter().chain(peers).map(Milliseconds);
-    let columns: Vec<Show> = ratios.into_iter().chain(times).collect();
-    compare::<T>("forward, ms", layers, &columns, field, plan)
+    const TASK: Task = Task::Forward;
+    let peers = [Peer::Torch, Peer::Rten, Peer::Burn, Peer::Candle];
+    let peers = peers.map(|peer| (Who::Peer(peer), TASK));
+    let keys: Vec<Key> = ours(TASK).into_iter().chain(peers).collect();
+    let mut ratios = vec![Best(TASK)];
+    ratios.extend(peers.map(|peer| BestRatio(TASK, peer)));
+    ratios.extend(ours(TASK).map(|own| Ratio(own, torch(TASK))));
+    ratios.extend(peers[1..].iter().map(|&peer| Ratio(direct(TASK), peer)));
+    let times: Vec<Show> = keys.iter().flat_map(|&key| [Milliseconds(key), Error(key)]).collect();
+    let tables = [("forward, ratios", &ratios[..]), ("forward, ms and largest error", &times)];
+    compare::<T>(layers, &keys, &tables, field, plan)
 }
 
 /// Training steps: a forward pass and the gradients of all parameters and of the input.
 pub fn training<T: Element>(layers: &[Layer], field: &Field, plan: &Plan) -> Result<()> {
-    let columns = [
-        Ratio(OUR_DO_STEP, TORCH_DO_STEP),
-        Ratio(OUR_STEP, TORCH_STEP),
-        Ratio(OUR_STEP, BURN_STEP),
-        Ratio(OUR_DO_STEP, OUR_STEP),
-        Ratio(TORCH_DO_STEP, TORCH_STEP),
-        Milliseconds(OUR_STEP),
-        Milliseconds(OUR_DO_STEP),
-        Milliseconds(TORCH_STEP),
-        Milliseconds(TORCH_DO_STEP),
-        Milliseconds(BURN_STEP),
-    ];
-    compare::<T>("training step, ms", layers, &columns, field, plan)
+    const PLAIN: Task = Task::Step;
+    const DO: Task = Task::DoStep;
+    let burn = (Who::Peer(Peer::Burn), PLAIN);
+    let mut keys = Vec::new();
+    keys.extend(ours(PLAIN).into_iter().chain(ours(DO)));
+    keys.extend([torch(PLAIN), torch(DO), burn]);
+    let mut ratios = vec![Best(DO), BestRatio(DO, torch(DO))];
+    ratios.extend(ours(DO).map(|own| Ratio(own, torch(DO))));
+    ratios.extend([Best(PLAIN), BestRatio(PLAIN, torch(PLAIN))]);
+    ratios.extend(ours(PLAIN).map(|own| Ratio(own, torch(PLAIN))));
+    ratios.extend([
+        Ratio(direct(PLAIN), burn),
+        Ratio(direct(DO), direct(PLAIN)),
+        Ratio(torch(DO), torch(PLAIN)),
+    ]);
+    let times: Vec<Show> = keys.iter().map(|&key| Milliseconds(key)).collect();
+    let tables = [("training step, ratios", &ratios[..]), ("training step, ms", &times)];
+    compare::<T>(layers, &keys, &tables, field, plan)
 }
 
-/// Times whatever the columns show and prints them.
+/// Times all of `keys` and prints tables of them.
 fn compare<T: Element>(
-    title: &str,
     layers: &[Layer],
-    columns: &[Show],
+    keys: &[Key],
+    tables: &[(&str, &[Show])],
     field: &Field,
     plan: &Plan,
 ) -> Result<()> {
-    let keys: Vec<Key> = columns
-        .iter()
-        .filter_map(|show| match show {
-            Milliseconds(key) => Some(*key),
-            Ratio(..) => None,
-        })
-        .collect();
-    let mut times = Vec::new();
+    let mut rows = Vec::new();
     for layer in layers {
-        eprintln!("{}: {title}", layer.name);
-        let measured = measure::<T>(layer, &keys, field, plan);
-        times.push(measured.with_context(|| format!("layer {}", layer.name))?);
+        eprintln!("{}: {}", layer.name, tables[0].0);
+        let measured = measure::<T>(layer, keys, field, plan);
+        rows.push(measured.with_context(|| format!("layer {}", layer.name))?);
     }
     let names: Vec<String> = layers.iter().map(|layer| layer.name.to_owned()).collect();
-    let columns: Vec<Column> = columns.iter().map(|show| column(show, &times)).collect();
-    table::print(title, &names, &columns, true);
+    for (title, columns) in tables {
+        let columns: Vec<Column> = columns.iter().map(|&show| column(show, &rows)).collect();
+        table::print(title, &names, &columns, true);
+    }
     Ok(())
 }
 
-/// Seconds of each contender that there is.
+/// Each contender that there is.
 fn measure<T: Element>(
     layer: &Layer,
     keys: &[Key],
     field: &Field,
     plan: &Plan,
-) -> Result<Vec<(Key, f64)>> {
+) -> Result<Vec<Measured>> {
     let (mut present, mut contenders) = (Vec::new(), Vec::new());
     for &key in keys {
         if let Some(contender) = field.contender::<T>(layer, key)? {
@@ -90,11 +116,13 @@ fn measure<T: Element>(
         }
     }
     check::<T>(&present, &mut contenders)?;
+    let errors = errors::<T>(layer, &present, &mut contenders)?;
     let times = race(&mut contenders, plan)?;
-    Ok(present.into_iter().zip(times).collect())
+    let rows = present.into_iter().zip(times).zip(errors);
+    Ok(rows.map(|((key, seconds), error)| Measured { key, seconds, error }).collect())
 }
 
-/// Compares each contender's results with those of the first that has the same task: ours.
+/// Compares each contender's results with those of the first that has the same task: ours, direct.
 fn check<T: Element>(keys: &[Key], contenders: &mut [Box<dyn Contender>]) -> Result<()> {
     let mut references: Vec<(Task, Vec<Checksum>)> = Vec::new();
     for (&(who, task), contender) in keys.iter().zip(contenders) {
@@ -107,27 +135,58 @@ fn check<T: Element>(keys: &[Key], contenders: &mut [Box<dyn Contender>]) -> Res
     Ok(())
 }
 
-fn column(show: &Show, times: &[Vec<(Key, f64)>]) -> Column {
-    let of = |key: &Key, times: &[(Key, f64)]| {
-        times.iter().find(|(other, _)| other == key).map(|(_, seconds)| *seconds)
+/// The largest error of each forward pass of `f32`; there is nothing to measure `f64` by.
+fn errors<T: Element>(
+    layer: &Layer,
+    keys: &[Key],
+    contenders: &mut [Box<dyn Contender>],
+) -> Result<Vec<Option<f64>>> {
+    if T::NAME != f32::NAME || keys.iter().all(|(_, task)| *task != Task::Forward) {
+        return Ok(vec![None; keys.len()]);
+    }
+    let exact = exact::<T>(layer)?;
+    contenders.iter_mut().map(|contender| contender.error(&exact).map(Some)).collect()
+}
+
+fn column(show: Show, rows: &[Vec<Measured>]) -> Column {
+    type Row = Vec<Measured>;
+    let find = |row: &'_ Row, key: Key| row.iter().position(|measured| measured.key == key);
+    let seconds = |row: &Row, key| find(row, key).map(|index| row[index].seconds);
+    let best = |row: &Row, task| {
+        let own = ours(task).into_iter().filter_map(|key| Some((key, seconds(row, key)?)));
+        own.min_by(|one, other| one.1.total_cmp(&other.1))
+    };
+    let numbers = |heading: String, decimals, of: &dyn Fn(&Row) -> Option<f64>| {
+        Column::new(heading, decimals, rows.iter().map(of).collect())
     };
     match show {
+        Best(task) => Column::words(
+            format!("best{}", suffix(task)),
+            rows.iter().map(|row| best(row, task).map(|(key, _)| key.0.name().into())).collect(),
+        ),
+        BestRatio(task, peer) => {
+            let ratio = |row: &Row| Some(best(row, task)?.1 / seconds(row, peer)?);
+            numbers(format!("best / {}", name(peer)), 2, &ratio)
+        }
         Ratio(ours, peer) => {
-            let ratio = |times: &Vec<_>| Some(of(ours, times)? / of(peer, times)?);
-            let heading = format!("{} / {}", name(ours), name(peer));
-            Column::new(heading, 2, times.iter().map(ratio).collect())
+            let ratio = |row: &Row| Some(seconds(row, ours)? / seconds(row, peer)?);
+            numbers(format!("{} / {}", name(ours), name(peer)), 2, &ratio)
         }
         Milliseconds(key) => {
-            let milliseconds = |times: &Vec<_>| of(key, times).map(|seconds| 1e3 * seconds);
-            Column::new(name(key), 2, times.iter().map(milliseconds).collect())
+            numbers(name(key), 2, &|row| seconds(row, key).map(|seconds| 1e3 * seconds))
         }
+        Error(key) => numbers("error, u".into(), 2, &|row| row[find(row, key)?].error),
     }
 }
 
-fn name((who, task): &Key) -> String {
+fn name((who, task): Key) -> String {
+    format!("{}{}", who.name(), suffix(task))
+}
+
+fn suffix(task: Task) -> &'static str {
     match task {
-        Task::Forward => who.name().to_owned(),
-        Task::Step => format!("{} plain", who.name()),
-        Task::DoStep => format!("{} DO", who.name()),
+        Task::Forward => "",
+        Task::Step => " plain",
+        Task::DoStep => " DO",
     }
 }

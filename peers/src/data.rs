@@ -4,11 +4,10 @@
 //! makes the same ones, and two sums stand for an array of results, so that few bytes are exchanged.
 
 use anyhow::{Result, ensure};
+use do_conv::Scalar;
 
 /// An element type that every in-process contender has, or is absent from.
-pub trait Element:
-    do_conv::Scalar + candle_core::WithDType + burn_backend::Element + bytemuck::Pod
-{
+pub trait Element: Scalar + candle_core::WithDType + burn_backend::Element + bytemuck::Pod {
     /// Its name in tables and to PyTorch.
     const NAME: &'static str;
     /// How far, in parts of a checksum's size, results of two implementations may be apart: ten times
@@ -45,7 +44,7 @@ fn value(index: usize, seed: u64) -> f64 {
 /// An array's elements.
 pub fn values<T: Element>(shape: &[usize], (seed, scale): (u64, f64)) -> Vec<T> {
     let length = shape.iter().product();
-    (0..length).map(|index| do_conv::Scalar::round_from(value(index, seed) * scale)).collect()
+    (0..length).map(|index| Scalar::round_from(value(index, seed) * scale)).collect()
 }
 
 /// A sum of an array's elements with weights that tell them apart.
@@ -65,6 +64,24 @@ impl Checksum {
             checksum.size += term.abs();
         }
         checksum
+    }
+}
+
+/// The exact result of a forward pass, and the sums of the sizes of the products in each output: what
+/// rounding errors are measured by.
+pub struct Exact {
+    pub y: Vec<f64>,
+    pub sizes: Vec<f64>,
+}
+
+impl Exact {
+    /// The largest error, `|ŷ − y| / Σ |x|·|w|`, in units of `u = 2⁻²⁴`.
+    pub fn largest_error<T: Element>(&self, values: &[T]) -> f64 {
+        let errors = values.iter().zip(&self.y).zip(&self.sizes);
+        let errors = errors.map(|((value, y), size)| (value.widen() - y).abs() / size);
+        // Written so that a result that is not a number shows.
+        errors.fold(0.0, |largest, error| if error <= largest { largest } else { error })
+            / f32::UNIT_ROUNDOFF
     }
 }
 
@@ -110,5 +127,15 @@ mod tests {
         invalid[777] = f32::NAN;
         assert!(differ(&ours, &invalid));
         assert!(differ(&invalid, &ours));
+    }
+
+    #[test]
+    fn errors_are_counted_in_units_of_rounding() {
+        let exact = Exact { y: vec![1.0, 2.0], sizes: vec![1.0, 4.0] };
+        assert_eq!(exact.largest_error(&[1.0f32, 2.0]), 0.0);
+        // One unit in the last place is two of rounding, and its size is four times the output's.
+        assert_eq!(exact.largest_error(&[1.0f32, 2.0f32.next_up()]), 1.0);
+        assert_eq!(exact.largest_error(&[1.0f32.next_up(), 2.0]), 2.0);
+        assert!(exact.largest_error(&[f32::NAN, 2.0]).is_nan());
     }
 }

@@ -6,6 +6,7 @@ mod data;
 #[path = "../../benches/cases/layers.rs"]
 mod layers;
 mod machine;
+mod mnist;
 mod peak;
 mod race;
 mod scaling;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 
-use contenders::{Field, Torch};
+use contenders::{Field, Peer, Torch};
 use data::Element;
 use layers::{LAYERS, Layer};
 use race::Plan;
@@ -49,14 +50,20 @@ struct Args {
     /// A Python that has PyTorch, to be compared with as well
     #[arg(long)]
     python: Option<PathBuf>,
+    /// Whom to compare with [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "PEER")]
+    only: Vec<Peer>,
     /// Which comparisons to make
     #[arg(long, value_delimiter = ',', default_values = ["forward", "training"])]
     tables: Vec<Table>,
+    /// Instead: training steps of the net of the MNIST example
+    #[arg(long, conflicts_with_all = ["tables", "layers", "f64", "peak", "scaling"])]
+    mnist: bool,
     /// Instead: the share that we have of a core's peak
-    #[arg(long, conflicts_with_all = ["python", "tables"])]
+    #[arg(long, conflicts_with_all = ["python", "only", "tables"])]
     peak: bool,
     /// Instead: how our time depends on threads, image size and batch
-    #[arg(long, conflicts_with_all = ["python", "tables"])]
+    #[arg(long, conflicts_with_all = ["python", "only", "tables"])]
     scaling: bool,
 }
 
@@ -99,6 +106,10 @@ fn run<T: Element>(args: &Args, threads: usize) -> Result<()> {
         turn: Duration::from_millis(args.turn.into()),
         pause: Duration::from_millis(args.pause.into()),
     };
+    ensure!(
+        args.python.is_some() || !args.only.contains(&Peer::Torch),
+        "--only torch needs --python, a Python that has PyTorch"
+    );
     let python = args.python.as_ref();
     let torch = python.map(|python| Torch::start(python, threads, T::NAME)).transpose()?;
     println!("{}\n", machine::describe::<T>(threads, torch.as_ref()));
@@ -113,7 +124,12 @@ fn run<T: Element>(args: &Args, threads: usize) -> Result<()> {
     if args.peak || args.scaling {
         return Ok(());
     }
-    let field = Field { threads, torch: torch.map(|torch| Rc::new(RefCell::new(torch))) };
+    let torch = torch.map(|torch| Rc::new(RefCell::new(torch)));
+    let peers = if args.only.is_empty() { Peer::value_variants() } else { &args.only };
+    let field = Field { threads, peers: peers.to_vec(), torch };
+    if args.mnist {
+        return mnist::training(&field, &plan);
+    }
     if args.tables.contains(&Table::Forward) {
         comparison::forward::<T>(&layers, &field, &plan)?;
     }

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use anyhow::{Context, Result};
+use do_conv::Algorithm;
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::contenders::forward;
@@ -74,8 +75,10 @@ pub fn shares<T: Element>(layers: &[Layer], plan: &Plan) -> Result<()> {
     let (mut shares, mut ours, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
     for layer in layers {
         eprintln!("{}: share of the peak", layer.name);
-        let mut contenders: [Box<dyn Contender>; 2] =
-            [Box::new(peak.contender()), Box::new(forward::<T>(layer)?.on_threads(1)?)];
+        let mut contenders: [Box<dyn Contender>; 2] = [
+            Box::new(peak.contender()),
+            Box::new(forward::<T>(layer, Algorithm::Direct)?.on_threads(1)?),
+        ];
         let times = race(&mut contenders, plan)?;
         let peak_rate = peak.flops() / times[0] / 1e9;
         let rate = 2.0 * layer.maccs() / times[1] / 1e9;

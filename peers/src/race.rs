@@ -7,9 +7,9 @@ use std::hint::black_box;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::data::{Checksum, Element};
+use crate::data::{Checksum, Element, Exact};
 use turns::{in_turn, median};
 
 /// How contenders are timed.
@@ -28,27 +28,39 @@ pub trait Contender {
     /// Calls it once and gives checksums of its results.
     fn check(&mut self) -> Result<Vec<Checksum>>;
 
+    /// Calls it once and gives the [largest error](Exact::largest_error) of its first result.
+    fn error(&mut self, exact: &Exact) -> Result<f64>;
+
     /// The median time in seconds of some calls, after one call that isn't timed: the contenders
     /// before this one have filled the caches.
     fn turn(&mut self, calls: usize) -> Result<f64>;
 }
 
 /// Where a call shows what it computed.
-pub struct Results(Option<Vec<Checksum>>);
+pub enum Results<'a> {
+    /// Nobody looks.
+    Unseen,
+    Checksums(Vec<Checksum>),
+    /// The error of the first result, once there is one.
+    Error(&'a Exact, Option<f64>),
+}
 
-impl Results {
+impl Results<'_> {
     pub fn show<T: Element>(&mut self, values: &[T]) {
-        match &mut self.0 {
-            Some(checksums) => checksums.push(Checksum::new(values)),
-            None => {
+        match self {
+            Self::Unseen => {
                 black_box(values);
+            }
+            Self::Checksums(checksums) => checksums.push(Checksum::new(values)),
+            Self::Error(exact, error) => {
+                error.get_or_insert_with(|| exact.largest_error(values));
             }
         }
     }
 
     /// Whether somebody looks, so that it's worth it to make an array contiguous.
     pub fn wanted(&self) -> bool {
-        self.0.is_some()
+        !matches!(self, Self::Unseen)
     }
 }
 
@@ -73,13 +85,25 @@ impl Local {
 
 impl Contender for Local {
     fn check(&mut self) -> Result<Vec<Checksum>> {
-        let mut results = Results(Some(Vec::new()));
+        let mut results = Results::Checksums(Vec::new());
         (self.0)(&mut results)?;
-        Ok(results.0.unwrap_or_default())
+        match results {
+            Results::Checksums(checksums) => Ok(checksums),
+            _ => bail!("a contender took its results away"),
+        }
+    }
+
+    fn error(&mut self, exact: &Exact) -> Result<f64> {
+        let mut results = Results::Error(exact, None);
+        (self.0)(&mut results)?;
+        match results {
+            Results::Error(_, Some(error)) => Ok(error),
+            _ => bail!("a contender showed no result"),
+        }
     }
 
     fn turn(&mut self, calls: usize) -> Result<f64> {
-        let mut results = Results(None);
+        let mut results = Results::Unseen;
         (self.0)(&mut results)?;
         let mut times = Vec::with_capacity(calls);
         for _ in 0..calls {

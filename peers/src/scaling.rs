@@ -1,6 +1,7 @@
 //! How our time depends on threads, image size and batch.
 
 use anyhow::Result;
+use do_conv::Algorithm;
 
 use crate::contenders::{do_step, forward};
 use crate::data::Element;
@@ -11,7 +12,7 @@ use crate::table::{self, Column};
 /// Layers faster than this on one thread are left out: they measure how threads wake up.
 const LEAST_SECONDS: f64 = 1e-3;
 
-type Make = fn(&Layer) -> Result<Local>;
+type Make = fn(&Layer, Algorithm) -> Result<Local>;
 
 /// Prints the time on one thread and on several of each layer that isn't tiny.
 pub fn threads<T: Element>(layers: &[Layer], threads: usize, plan: &Plan) -> Result<()> {
@@ -22,8 +23,8 @@ pub fn threads<T: Element>(layers: &[Layer], threads: usize, plan: &Plan) -> Res
         for (task, make) in tasks {
             eprintln!("{} {task}: threads", layer.name);
             let mut contenders: [Box<dyn Contender>; 2] = [
-                Box::new(make(layer)?.on_threads(1)?),
-                Box::new(make(layer)?.on_threads(threads)?),
+                Box::new(make(layer, Algorithm::Direct)?.on_threads(1)?),
+                Box::new(make(layer, Algorithm::Direct)?.on_threads(threads)?),
             ];
             let times = race(&mut contenders, plan)?;
             if times[0] < LEAST_SECONDS {
@@ -56,9 +57,14 @@ pub fn sizes<T: Element>(plan: &Plan) -> Result<()> {
         let name = format!("{0}×{0}, batch {1}", layer.image, layer.batch);
         eprintln!("{name}");
         names.push(name);
-        forwards.push(picoseconds_a_macc(layer, forward::<T>(layer)?, 1.0, plan)?);
+        forwards.push(picoseconds_a_macc(
+            layer,
+            forward::<T>(layer, Algorithm::Direct)?,
+            1.0,
+            plan,
+        )?);
         // A step has three convolutions: forward, and the gradients of image and kernel.
-        steps.push(picoseconds_a_macc(layer, do_step::<T>(layer)?, 3.0, plan)?);
+        steps.push(picoseconds_a_macc(layer, do_step::<T>(layer, Algorithm::Direct)?, 3.0, plan)?);
     }
     let columns = [Column::new("forward", 2, forwards), Column::new("DO step", 2, steps)];
     table::print("64→64 3×3, ps per MACC", &names, &columns, false);

@@ -1,35 +1,43 @@
-//! Markdown tables of numbers.
+//! Markdown tables.
 
-/// A column: its heading, how many decimals it has, and a value for each row that has one.
+/// A column: its heading, and a cell for each row that has one.
 pub struct Column {
-    pub heading: String,
-    pub decimals: usize,
-    pub values: Vec<Option<f64>>,
+    heading: String,
+    cells: Vec<Option<String>>,
+    /// The geometric mean.
+    mean: Option<String>,
 }
 
 impl Column {
+    /// Numbers with so many decimals.
     pub fn new(heading: impl Into<String>, decimals: usize, values: Vec<Option<f64>>) -> Self {
-        Self { heading: heading.into(), decimals, values }
+        let cell = |value: f64| format!("{value:.decimals$}");
+        Self {
+            heading: heading.into(),
+            cells: values.iter().map(|value| value.map(cell)).collect(),
+            mean: geometric_mean(&values).map(cell),
+        }
     }
 
-    fn cell(&self, value: Option<f64>) -> String {
-        value.map_or("–".to_owned(), |value| format!("{value:.*}", self.decimals))
+    /// Words, which have no mean.
+    pub fn words(heading: impl Into<String>, cells: Vec<Option<String>>) -> Self {
+        Self { heading: heading.into(), cells, mean: None }
     }
 }
 
 /// Prints a table: rows are named in the first column, and columns without any value are left out.
 /// With `means` there is a last row of geometric means.
 pub fn print(title: &str, names: &[String], columns: &[Column], means: bool) {
-    let columns = columns.iter().filter(|column| column.values.iter().any(Option::is_some));
+    let columns = columns.iter().filter(|column| column.cells.iter().any(Option::is_some));
     let mut first = vec![title.to_owned()];
     first.extend_from_slice(names);
     first.extend(means.then(|| "geometric mean".to_owned()));
     let mut cells = vec![first];
     for column in columns {
-        let mut numbers = vec![column.heading.clone()];
-        numbers.extend(column.values.iter().map(|&value| column.cell(value)));
-        numbers.extend(means.then(|| column.cell(geometric_mean(&column.values))));
-        cells.push(numbers);
+        let mean = means.then_some(&column.mean);
+        let rest = column.cells.iter().chain(mean);
+        let rest = rest.map(|cell| cell.clone().unwrap_or_else(|| "–".to_owned()));
+        cells.push([column.heading.clone()].into_iter().chain(rest).collect());
     }
     print_cells(&cells);
 }

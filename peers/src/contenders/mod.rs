@@ -2,17 +2,21 @@
 
 mod burn;
 mod candle;
+mod mnist;
 mod ours;
 mod rten;
 mod torch;
 
-pub use ours::{do_step, forward, plain_step};
-pub use torch::Torch;
+pub use mnist::{MnistNet, STEPS};
+pub use ours::{do_step, exact, forward, plain_step};
+pub use torch::{Call, Torch};
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use anyhow::Result;
+use clap::ValueEnum;
+use do_conv::Algorithm;
 
 use crate::data::Element;
 use crate::layers::Layer;
@@ -33,7 +37,13 @@ pub enum Task {
 /// Whose implementation is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
-    Ours,
+    Ours(Algorithm),
+    Peer(Peer),
+}
+
+/// Somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Peer {
     Torch,
     Rten,
     Burn,
@@ -43,11 +53,11 @@ pub enum Who {
 impl Who {
     pub fn name(self) -> &'static str {
         match self {
-            Who::Ours => "ours",
-            Who::Torch => "torch",
-            Who::Rten => "rten",
-            Who::Burn => "burn",
-            Who::Candle => "candle",
+            Who::Ours(algorithm) => algorithm.name(),
+            Who::Peer(Peer::Torch) => "torch",
+            Who::Peer(Peer::Rten) => "rten",
+            Who::Peer(Peer::Burn) => "burn",
+            Who::Peer(Peer::Candle) => "candle",
         }
     }
 }
@@ -58,6 +68,8 @@ pub type Key = (Who, Task);
 /// What contenders are made from.
 pub struct Field {
     pub threads: usize,
+    /// With whom we are compared; PyTorch needs `torch`, too.
+    pub peers: Vec<Peer>,
     pub torch: Option<Rc<RefCell<Torch>>>,
 }
 
@@ -68,19 +80,29 @@ impl Field {
         layer: &Layer,
         (who, task): Key,
     ) -> Result<Option<Box<dyn Contender>>> {
-        Ok(match (who, task) {
-            (Who::Ours, Task::Forward) => Some(Box::new(forward::<T>(layer)?)),
-            (Who::Ours, Task::Step) => Some(Box::new(plain_step::<T>(layer)?)),
-            (Who::Ours, Task::DoStep) => Some(Box::new(do_step::<T>(layer)?)),
-            (Who::Torch, _) => self
+        let peer = match who {
+            Who::Ours(algorithm) => {
+                let applies = algorithm == Algorithm::Direct || layer.has_winograd();
+                return Ok(match task {
+                    _ if !applies => None,
+                    Task::Forward => Some(Box::new(forward::<T>(layer, algorithm)?)),
+                    Task::Step => Some(Box::new(plain_step::<T>(layer, algorithm)?)),
+                    Task::DoStep => Some(Box::new(do_step::<T>(layer, algorithm)?)),
+                });
+            }
+            Who::Peer(peer) if self.peers.contains(&peer) => peer,
+            Who::Peer(_) => return Ok(None),
+        };
+        Ok(match (peer, task) {
+            (Peer::Torch, _) => self
                 .torch
                 .as_ref()
-                .map(|torch| Box::new(torch::Call::new(torch, *layer, task)) as Box<dyn Contender>),
-            (Who::Rten, Task::Forward) => rten::forward::<T>(layer, self.threads)?,
-            (Who::Burn, Task::Forward) => Some(Box::new(burn::forward::<T>(layer))),
-            (Who::Burn, Task::Step) => Some(Box::new(burn::step::<T>(layer))),
-            (Who::Candle, Task::Forward) => Some(Box::new(candle::forward::<T>(layer)?)),
-            (Who::Rten | Who::Candle, _) | (Who::Burn, Task::DoStep) => None,
+                .map(|torch| Box::new(Call::new(torch, layer, task)) as Box<dyn Contender>),
+            (Peer::Rten, Task::Forward) => rten::forward::<T>(layer, self.threads)?,
+            (Peer::Burn, Task::Forward) => Some(Box::new(burn::forward::<T>(layer))),
+            (Peer::Burn, Task::Step) => Some(Box::new(burn::step::<T>(layer))),
+            (Peer::Candle, Task::Forward) => Some(Box::new(candle::forward::<T>(layer)?)),
+            (Peer::Rten | Peer::Candle, _) | (Peer::Burn, Task::DoStep) => None,
         })
     }
 }

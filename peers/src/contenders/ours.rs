@@ -3,16 +3,16 @@
 use std::hint::black_box;
 
 use anyhow::{Context, Result};
-use do_conv::{Conv2d, DoConv2d};
+use do_conv::{Algorithm, Conv2d, DoConv2d};
 use ndarray::{Array3, Array4, ArrayRef, Dimension};
 
-use crate::data::{D_OFFSET, DY, Element, WEIGHT, X, values};
+use crate::data::{D_OFFSET, DY, Element, Exact, WEIGHT, X, values};
 use crate::layers::Layer;
 use crate::race::{Local, Results};
 
 /// `Conv2d::forward_into`, with an output that is there already.
-pub fn forward<T: Element>(layer: &Layer) -> Result<Local> {
-    let (conv, x) = (plain::<T>(layer)?, array(layer.input_shape(), X)?);
+pub fn forward<T: Element>(layer: &Layer, algorithm: Algorithm) -> Result<Local> {
+    let (conv, x) = (plain::<T>(layer, algorithm)?, array(layer.input_shape(), X)?);
     let mut y = Array4::zeros(layer.output_shape());
     Ok(Local::new(move |results| {
         conv.forward_into(&x, &mut y)?;
@@ -21,8 +21,8 @@ pub fn forward<T: Element>(layer: &Layer) -> Result<Local> {
 }
 
 /// `Conv2d::forward` and `Conv2d::backward`, after parameters have changed.
-pub fn plain_step<T: Element>(layer: &Layer) -> Result<Local> {
-    let (mut conv, x) = (plain::<T>(layer)?, array(layer.input_shape(), X)?);
+pub fn plain_step<T: Element>(layer: &Layer, algorithm: Algorithm) -> Result<Local> {
+    let (mut conv, x) = (plain::<T>(layer, algorithm)?, array(layer.input_shape(), X)?);
     let dy = array(layer.output_shape(), DY)?;
     Ok(Local::new(move |results| {
         black_box(conv.parameters_mut().count());
@@ -34,9 +34,9 @@ pub fn plain_step<T: Element>(layer: &Layer) -> Result<Local> {
     }))
 }
 
-/// `DoConv2d::forward` and `DoConv2d::backward`, after parameters have changed, with the default
-/// configuration.
-pub fn do_step<T: Element>(layer: &Layer) -> Result<Local> {
+/// `DoConv2d::forward` and `DoConv2d::backward`, after parameters have changed; all but the algorithm is
+/// as the default configuration has it.
+pub fn do_step<T: Element>(layer: &Layer, algorithm: Algorithm) -> Result<Local> {
     let taps = layer.taps();
     let w_shape = (layer.outputs, layer.inputs / layer.groups, taps);
     let w = Array3::from_shape_vec(w_shape, values(&layer.weight_shape(), WEIGHT))?;
@@ -47,7 +47,8 @@ pub fn do_step<T: Element>(layer: &Layer) -> Result<Local> {
             Some(Array3::from_shape_vec(shape, values(&shape, D_OFFSET))?)
         }
     };
-    let mut conv: DoConv2d<T> = DoConv2d::from_parameters(layer.do_config(), d_offset, w, None)?;
+    let config = layer.do_config().algorithm(algorithm);
+    let mut conv: DoConv2d<T> = DoConv2d::from_parameters(config, d_offset, w, None)?;
     let (x, dy) = (array(layer.input_shape(), X)?, array(layer.output_shape(), DY)?);
     Ok(Local::new(move |results| {
         black_box(conv.parameters_mut().count());
@@ -60,9 +61,23 @@ pub fn do_step<T: Element>(layer: &Layer) -> Result<Local> {
     }))
 }
 
-fn plain<T: Element>(layer: &Layer) -> Result<Conv2d<T>> {
+/// What a forward pass of `T`s should give, by sums of `f64`.
+pub fn exact<T: Element>(layer: &Layer) -> Result<Exact> {
+    let wide = |shape: [usize; 4], content| -> Result<Array4<f64>> {
+        Ok(array::<T>(shape, content)?.mapv(T::widen))
+    };
+    let (x, weight) = (wide(layer.input_shape(), X)?, wide(layer.weight_shape(), WEIGHT)?);
+    let forward = |x: &Array4<f64>, weight| -> Result<Vec<f64>> {
+        let conv = Conv2d::from_parameters(layer.plain_config(), weight, None)?;
+        Ok(conv.forward(x)?.into_raw_vec_and_offset().0)
+    };
+    let sizes = forward(&x.mapv(f64::abs), weight.mapv(f64::abs))?;
+    Ok(Exact { y: forward(&x, weight)?, sizes })
+}
+
+fn plain<T: Element>(layer: &Layer, algorithm: Algorithm) -> Result<Conv2d<T>> {
     let weight = array(layer.weight_shape(), WEIGHT)?;
-    Ok(Conv2d::from_parameters(layer.plain_config(), weight, None)?)
+    Ok(Conv2d::from_parameters(layer.plain_config().algorithm(algorithm), weight, None)?)
 }
 
 fn array<T: Element>(shape: [usize; 4], content: (u64, f64)) -> Result<Array4<T>> {

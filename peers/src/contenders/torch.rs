@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Task;
-use crate::data::Checksum;
+use super::{MnistNet, STEPS, Task};
+use crate::data::{Checksum, Exact};
 use crate::layers::Layer;
 use crate::race::Contender;
 
@@ -70,42 +70,59 @@ impl Drop for Torch {
     }
 }
 
-/// One measurement of a layer in the child process.
+/// One measurement in the child process.
 pub struct Call {
     torch: Rc<RefCell<Torch>>,
     task: &'static str,
-    layer: Layer,
+    /// Of what, as the child process reads it.
+    subject: String,
 }
 
 impl Call {
-    pub fn new(torch: &Rc<RefCell<Torch>>, layer: Layer, task: Task) -> Self {
+    /// Of a layer.
+    pub fn new(torch: &Rc<RefCell<Torch>>, layer: &Layer, task: Task) -> Self {
         let task = match task {
             Task::Forward => "forward",
             Task::Step => "step",
             Task::DoStep => "do_step",
         };
-        Self { torch: torch.clone(), task, layer }
+        let Layer { batch, inputs, outputs, image, kernel, .. } = layer;
+        let Layer { stride, padding, dilation, groups, .. } = layer;
+        let subject = format!(
+            "{batch} {inputs} {outputs} {image} {kernel} {stride} {padding} {dilation} {groups}"
+        );
+        Self { torch: torch.clone(), task, subject }
+    }
+
+    /// Steps of training of a net.
+    pub fn mnist(torch: &Rc<RefCell<Torch>>, net: MnistNet) -> Self {
+        let task = match net {
+            MnistNet::Plain => "mnist_plain",
+            MnistNet::DoConv => "mnist_do",
+        };
+        Self { torch: torch.clone(), task, subject: STEPS.to_string() }
     }
 
     /// Asks for so many timed calls, or for checksums if there are none.
-    fn ask(&self, calls: usize) -> Result<Vec<f64>> {
-        let Self { task, layer, .. } = self;
-        let Layer { batch, inputs, outputs, image, kernel, .. } = layer;
-        let Layer { stride, padding, dilation, groups, .. } = layer;
-        self.torch.borrow_mut().ask(&format!(
-            "{task} {calls} {batch} {inputs} {outputs} {image} {kernel} {stride} {padding} {dilation} {groups}"
-        ))
+    fn ask(&self, task: &str, calls: usize) -> Result<Vec<f64>> {
+        let question = format!("{task} {calls} {}", self.subject);
+        self.torch.borrow_mut().ask(&question)
     }
 }
 
 impl Contender for Call {
     fn check(&mut self) -> Result<Vec<Checksum>> {
-        let numbers = self.ask(0)?;
+        let numbers = self.ask(self.task, 0)?;
         let (pairs, _) = numbers.as_chunks();
         Ok(pairs.iter().map(|&[sum, size]| Checksum { sum, size }).collect())
     }
 
+    /// The child process knows itself what is exact: outputs are too long to be exchanged.
+    fn error(&mut self, _exact: &Exact) -> Result<f64> {
+        self.ask("error", 0)?.first().copied().context("PyTorch gave no error")
+    }
+
     fn turn(&mut self, calls: usize) -> Result<f64> {
-        self.ask(calls)?.first().copied().context("PyTorch gave no time")
+        self.ask(self.task, calls)?.first().copied().context("PyTorch gave no time")
     }
 }

@@ -153,10 +153,9 @@ fn relu(mut y: Array4<f32>) -> Array4<f32> {
 
 /// From the gradient of what the ReLU put out, `a`, to that of what it took, in place.
 fn relu_backward<'a>(gradient: &'a mut Array4<f32>, a: &Array4<f32>) -> &'a Array4<f32> {
+    // A choice and no branch: signs are as good as random.
     Zip::from(&mut *gradient).and(a).for_each(|gradient, &a| {
-        if a <= 0.0 {
-            *gradient = 0.0;
-        }
+        *gradient = if a <= 0.0 { 0.0 } else { *gradient };
     });
     gradient
 }
@@ -169,10 +168,11 @@ fn mean_of_pixels(a: &Array4<f32>) -> Array2<f32> {
 
 /// The gradient of the last layer's output: back through the mean, then the ReLU that gave `a`.
 fn mean_of_pixels_backward(dmean: &Array2<f32>, a: &Array4<f32>) -> Array4<f32> {
-    let (batch, channels, rows, columns) = a.dim();
-    Array4::from_shape_fn((batch, channels, rows, columns), |(b, c, i, j)| {
-        if a[[b, c, i, j]] > 0.0 { dmean[[b, c]] / (rows * columns) as f32 } else { 0.0 }
-    })
+    let (_, _, rows, columns) = a.dim();
+    let share = dmean / (rows * columns) as f32;
+    let share = share.insert_axis(Axis(2)).insert_axis(Axis(3));
+    let choose = |&a: &f32, &share: &f32| if a > 0.0 { share } else { 0.0 };
+    Zip::from(a).and_broadcast(&share).map_collect(choose)
 }
 
 /// The mean over the batch of `ln Σ exp(logit) − logit[label]`, and its gradient.

@@ -2,7 +2,7 @@
 
 use candle_core::conv::CudnnFwdAlgo;
 use candle_core::{Error, Result, Tensor};
-use do_conv::Pairing;
+use do_conv::{Algorithm, Pairing};
 
 /// Configuration of a [`DoConv2d`](crate::DoConv2d), in the manner of [`candle_nn::Conv2dConfig`], with
 /// rows and columns on their own.
@@ -31,6 +31,8 @@ pub struct DoConv2dConfig {
     /// Whether the core crate's engine computes on the CPU; otherwise candle's own operations do, as on
     /// every other device. Default: true.
     pub cpu_engine: bool,
+    /// How that engine computes the convolution and its gradients. Default: [`Algorithm::Direct`].
+    pub algorithm: Algorithm,
     /// For cuDNN, as in [`candle_nn::Conv2dConfig`]. Default: none, its own choice.
     pub cudnn_fwd_algo: Option<CudnnFwdAlgo>,
 }
@@ -53,6 +55,7 @@ impl From<candle_nn::Conv2dConfig> for DoConv2dConfig {
             d_mul: None,
             pairing: Pairing::InputChannel,
             cpu_engine: true,
+            algorithm: Algorithm::Direct,
             cudnn_fwd_algo,
         }
     }
@@ -94,7 +97,8 @@ impl DoConv2dConfig {
             .dilation(self.dilation)
             .padding(self.padding)
             .groups(self.groups)
-            .pairing(self.pairing);
+            .pairing(self.pairing)
+            .algorithm(self.algorithm);
         core.d_mul = self.d_mul;
         core
     }

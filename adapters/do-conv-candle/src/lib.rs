@@ -92,7 +92,7 @@ mod save;
 
 pub use config::DoConv2dConfig;
 pub use conv2d::Conv2d;
-pub use do_conv::Pairing;
+pub use do_conv::{Algorithm, Pairing};
 pub use layer::{DoConv2d, do_conv2d, do_conv2d_no_bias};
 pub use save::save;
 

@@ -4,7 +4,7 @@ mod common;
 
 use candle_core::{DType, Device, Module, Result, Tensor, Var};
 use candle_nn::{Conv2d, Conv2dConfig, VarBuilder, VarMap};
-use do_conv_candle::{DoConv2d, DoConv2dConfig, do_conv2d};
+use do_conv_candle::{Algorithm, DoConv2d, DoConv2dConfig, do_conv2d};
 
 const DEFAULT: DoConv2dConfig = DoConv2dConfig {
     padding: [0, 0],
@@ -14,6 +14,7 @@ const DEFAULT: DoConv2dConfig = DoConv2dConfig {
     d_mul: None,
     pairing: do_conv_candle::Pairing::InputChannel,
     cpu_engine: true,
+    algorithm: Algorithm::Direct,
     cudnn_fwd_algo: None,
 };
 

@@ -12,7 +12,9 @@ use common::core::{Inputs, Problem, table};
 use common::{array, config, tensor};
 use do_conv::ErrorKind;
 use do_conv::checkpoint::{Checkpoint, FoldOptions, LayerOptions};
-use do_conv_candle::{DoConv2d, DoConv2dConfig, Pairing, do_conv2d, do_conv2d_no_bias, save};
+use do_conv_candle::{
+    Algorithm, DoConv2d, DoConv2dConfig, Pairing, do_conv2d, do_conv2d_no_bias, save,
+};
 use tempfile::TempDir;
 
 fn builder(variables: &VarMap, dtype: DType) -> VarBuilder<'static> {
@@ -162,6 +164,7 @@ const GROUPED: DoConv2dConfig = DoConv2dConfig {
     d_mul: None,
     pairing: Pairing::PyTorch,
     cpu_engine: true,
+    algorithm: Algorithm::Direct,
     cudnn_fwd_algo: None,
 };
 

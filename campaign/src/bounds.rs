@@ -1,4 +1,5 @@
-//! Every result is within the bound of rounding errors, `γ_k · Σ |products|`, of its definition.
+//! Every result is within the bound of rounding errors, `γ_k · Σ |products|`, of its definition; by Winograd's
+//! algorithms within a bound of tiles, on top of that.
 
 use do_conv::{PaddingMode, Scalar};
 use ndarray::ArrayD;
@@ -8,6 +9,7 @@ use crate::draw::Draw;
 use crate::layers::{LayerPromise, arrays};
 use crate::oracle::{self, Inputs};
 use crate::runner::{Outcome, pool};
+use crate::window;
 
 /// The promise.
 #[derive(Debug)]
@@ -40,6 +42,30 @@ fn gamma(roundings: usize, unit: f64) -> f64 {
     error / (1.0 - error)
 }
 
+/// What Winograd's algorithms may be off by in `y`, `dx`, `dw` and `dd_offset`; nothing for other layers.
+fn of_tiles(
+    case: &Case,
+    sizes: &Inputs<f64>,
+    depthwise: &[f64],
+    kernel: &[f64],
+) -> [Option<Vec<f64>>; 4] {
+    let Some((outputs, kappa)) = window::tile(case) else { return [const { None }; 4] };
+    let windows = window::windows(case, outputs, &sizes.x, kernel, &sizes.dy);
+    let [rows, cols] = case.output().unwrap_or([0, 0]);
+    let scaled = |values: Vec<f64>, terms: usize| {
+        let factor = window::factor(kappa, terms);
+        Some(values.into_iter().map(|value| factor * value).collect())
+    };
+    let pixels = case.batch * rows * cols;
+    let (dw, doffset) = oracle::adjoint(case, &sizes.w, depthwise, &windows.dkernel);
+    [
+        scaled(windows.y, case.inputs),
+        scaled(windows.dx, case.outputs),
+        scaled(dw, pixels),
+        scaled(doffset, pixels),
+    ]
+}
+
 /// A real number, of very different sizes in one case in two.
 fn real(case: &Case, draw: &mut Draw) -> f64 {
     let value = draw.real();
@@ -63,6 +89,8 @@ fn run<T: Scalar>(case: &Case) -> Outcome {
         dy: absolute(&inputs.dy),
     };
     let sums = oracle::evaluate(case, &sizes, &depthwise);
+    let [y_tiles, dx_tiles, dw_tiles, doffset_tiles] =
+        &of_tiles(case, &sizes, &depthwise, &sums.kernel);
 
     let (layer, x, dy) = arrays::<T>(case, &inputs)?;
     let y = layer.forward(&x).map_err(text)?;
@@ -73,18 +101,19 @@ fn run<T: Scalar>(case: &Case) -> Outcome {
 
     let [kernel, forward, dx, dw, doffset, dbias] = roundings(case);
     let mut worst = 0.0f64;
-    for (name, roundings, got, expected, sums) in [
-        ("weight", kernel, layer.weight().into_dyn(), &expected.kernel, &sums.kernel),
-        ("y", forward, y.into_dyn(), &expected.y, &sums.y),
-        ("folded y", forward, folded, &expected.y, &sums.y),
-        ("dx", dx, got.x.map_or_else(empty, |dx| dx.into_dyn()), &expected.dx, &sums.dx),
-        ("dw", dw, got.w.into_dyn(), &expected.dw, &sums.dw),
+    for (name, roundings, got, expected, sums, tiles) in [
+        ("weight", kernel, layer.weight().into_dyn(), &expected.kernel, &sums.kernel, &None),
+        ("y", forward, y.into_dyn(), &expected.y, &sums.y, y_tiles),
+        ("folded y", forward, folded, &expected.y, &sums.y, y_tiles),
+        ("dx", dx, got.x.map_or_else(empty, |dx| dx.into_dyn()), &expected.dx, &sums.dx, dx_tiles),
+        ("dw", dw, got.w.into_dyn(), &expected.dw, &sums.dw, dw_tiles),
         (
             "dd_offset",
             doffset,
             got.d_offset.map_or_else(empty, |dd| dd.into_dyn()),
             &expected.doffset,
             &sums.doffset,
+            doffset_tiles,
         ),
         (
             "dbias",
@@ -92,6 +121,7 @@ fn run<T: Scalar>(case: &Case) -> Outcome {
             got.bias.map_or_else(empty, |db| db.into_dyn()),
             &expected.dbias,
             &sums.dbias,
+            &None,
         ),
     ] {
         if got.len() != expected.len() {
@@ -100,7 +130,8 @@ fn run<T: Scalar>(case: &Case) -> Outcome {
         // The oracle's own roundings as well.
         let allowed = gamma(roundings, T::UNIT_ROUNDOFF) + gamma(roundings, f64::UNIT_ROUNDOFF);
         for (index, ((got, expected), sum)) in got.iter().zip(expected).zip(sums).enumerate() {
-            let part = within(got.widen(), *expected, allowed * sum)
+            let tiles = tiles.as_ref().map_or(0.0, |tiles| tiles[index] * T::UNIT_ROUNDOFF);
+            let part = within(got.widen(), *expected, allowed * sum + tiles)
                 .map_err(|reason| format!("{name}, element {index}: {reason}"))?;
             worst = worst.max(part);
         }

@@ -1,7 +1,9 @@
 //! Bytes decoded into settings, shapes and values are refused or work, and never panic.
 
 use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve};
-use do_conv::{Composition, Conv2d, DoConv2d, DoConv2dConfig, Padding, PaddingMode, Pairing};
+use do_conv::{
+    Algorithm, Composition, Conv2d, DoConv2d, DoConv2dConfig, Padding, PaddingMode, Pairing,
+};
 use ndarray::{Array, Array1, Array3, Array4, Dimension, IntoDimension};
 
 use crate::draw::Draw;
@@ -108,7 +110,8 @@ impl Reader<'_> {
                 0 => Composition::Kernel,
                 1 => Composition::Feature,
                 _ => Composition::Auto,
-            });
+            })
+            .algorithm(Algorithm::ALL[self.byte() % 3]);
         match self.byte() {
             byte @ 0..=63 => config.d_mul(byte),
             _ => config,

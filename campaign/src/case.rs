@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use do_conv::{Composition, DoConv2d, DoConv2dConfig, PaddingMode, Pairing, Scalar};
+use do_conv::{Algorithm, Composition, DoConv2d, DoConv2dConfig, PaddingMode, Pairing, Scalar};
 use ndarray::{Array1, Array3};
 
 use crate::draw::Draw;
@@ -40,6 +40,8 @@ pub struct Case {
     pub pairing: Pairing,
     /// The order of `D` and `W`.
     pub composition: Composition,
+    /// How it is computed.
+    pub algorithm: Algorithm,
     /// Whether there is a bias.
     pub bias: bool,
     /// Whether elements are `f64`.
@@ -69,6 +71,7 @@ impl Default for Case {
             extra: 0,
             pairing: Pairing::InputChannel,
             composition: Composition::Kernel,
+            algorithm: Algorithm::Direct,
             bias: true,
             double: false,
             threads: 1,
@@ -185,7 +188,8 @@ impl Case {
             .groups(self.groups)
             .bias(self.bias)
             .pairing(self.pairing)
-            .composition(self.composition);
+            .composition(self.composition)
+            .algorithm(self.algorithm);
         if self.taps() == 1 { config } else { config.d_mul(self.depth()) }
     }
 
@@ -287,6 +291,10 @@ impl Case {
         say(
             self.composition != plain.composition,
             format!("composition(Composition::{:?})", self.composition),
+        );
+        say(
+            self.algorithm != plain.algorithm,
+            format!("algorithm(Algorithm::{:?})", self.algorithm),
         );
         let _ = write!(
             text,

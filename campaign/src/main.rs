@@ -19,6 +19,7 @@ mod settings;
 mod special;
 mod strided;
 mod threads;
+mod window;
 
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Makes cases, and makes them smaller.
 
-use do_conv::{Composition, PaddingMode, Pairing};
+use do_conv::{Algorithm, Composition, PaddingMode, Pairing};
 
 use crate::case::{Case, THREADS};
 use crate::draw::Draw;
@@ -59,6 +59,7 @@ pub fn case(draw: &mut Draw) -> Case {
         extra: 0,
         pairing: draw.pick(&Pairing::ALL),
         composition: draw.pick(&[Composition::Kernel, Composition::Feature, Composition::Auto]),
+        algorithm: Algorithm::Direct,
         bias: !draw.once_in(4),
         double: draw.once_in(3),
         threads: draw.pick(&THREADS),
@@ -72,13 +73,22 @@ pub fn case(draw: &mut Draw) -> Case {
         // What the kernels for stride 1 and whole rows are chosen for.
         (case.stride, case.dilation) = ([1, 1], [1, 1]);
     }
+    case.algorithm = draw.pick(&Algorithm::ALL);
+    let winograd = case.algorithm != Algorithm::Direct && !draw.once_in(3);
+    if winograd {
+        // What Winograd's algorithms are for.
+        (case.kernel, case.stride, case.composition) = ([3, 3], [1, 1], Composition::Kernel);
+        (case.groups, case.batch) = (draw.pick(&[1, 1, 2]), draw.within(1..=2));
+        (case.inputs, case.outputs) = (draw.within(1..=40), draw.within(1..=40));
+        case.image = [draw.within(1..=20), draw.within(1..=20)];
+    }
     if draw.once_in(2) {
         case.extra = draw.within(0..=2 * case.taps());
     }
     if !draw.once_in(20) {
         fit(&mut case);
     }
-    let most = if draw.once_in(4) { MOST_PRODUCTS } else { MOST_PRODUCTS / 10 };
+    let most = if winograd || draw.once_in(4) { MOST_PRODUCTS } else { MOST_PRODUCTS / 10 };
     limit(&mut case, most);
     if !case.is_layer() && !draw.once_in(20) {
         case.composition = Composition::Auto;
@@ -167,6 +177,7 @@ pub fn smaller(case: &Case) -> Vec<Case> {
     add(Case { mode: plain.mode, ..case.clone() });
     add(Case { pairing: plain.pairing, ..case.clone() });
     add(Case { composition: plain.composition, ..case.clone() });
+    add(Case { algorithm: plain.algorithm, ..case.clone() });
     add(Case { values: 0, ..case.clone() });
     // Each size, and the least it may be.
     type Size = (usize, fn(&mut Case) -> &mut usize);
@@ -216,6 +227,10 @@ mod tests {
         assert!((1700..2000).contains(&fitting), "{fitting} cases have an output");
         assert!(cases.iter().any(|case| case.image[1] > 20_000));
         assert!(cases.iter().any(|case| case.kernel[0] > 20));
+        let winograd = cases.iter().filter(|case| {
+            case.algorithm != Algorithm::Direct && case.kernel == [3, 3] && case.inputs > 16
+        });
+        assert!(winograd.count() > 100);
         assert!(cases.iter().any(|case| case.image[0] == 0 && case.output().is_some()));
     }
 

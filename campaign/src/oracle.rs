@@ -61,7 +61,7 @@ pub struct Solution<N> {
 }
 
 /// The pixel at `position` of an axis of `len` pixels, none for a zero.
-fn pixel(position: i64, len: i64, mode: PaddingMode) -> Option<usize> {
+pub fn pixel(position: i64, len: i64, mode: PaddingMode) -> Option<usize> {
     let mut position = position;
     match mode {
         PaddingMode::Zeros if position < 0 || position >= len => return None,
@@ -137,25 +137,34 @@ pub fn evaluate<N: Number>(case: &Case, inputs: &Inputs<N>, d: &[N]) -> Solution
         }
     }
     let mut solution = convolve(case, &inputs.x, &kernel, &inputs.bias, &inputs.dy);
+    (solution.dw, solution.doffset) = adjoint(case, &inputs.w, d, &solution.dkernel);
+    solution
+}
+
+/// The gradients of `W` and of `d_offset` that follow from the kernel's.
+pub fn adjoint<N: Number>(case: &Case, w: &[N], d: &[N], dkernel: &[N]) -> (Vec<N>, Vec<N>) {
+    let (taps, s, n) = (case.taps(), case.depth(), case.inputs);
+    let mut dw = vec![N::default(); w.len()];
+    let offsets = if taps == 1 { 0 } else { case.in_channels() * taps * s };
+    let mut doffset = vec![N::default(); offsets];
     for o in 0..case.out_channels() {
         for i in 0..n {
             let c = paired_channel(case, o, i);
             for tap in 0..taps {
-                let gradient = solution.dkernel[(o * n + i) * taps + tap];
+                let gradient = dkernel[(o * n + i) * taps + tap];
                 for k in 0..s {
-                    solution.dw[(o * n + i) * s + k] += d[(c * taps + tap) * s + k] * gradient;
+                    dw[(o * n + i) * s + k] += d[(c * taps + tap) * s + k] * gradient;
                     if taps > 1 {
-                        solution.doffset[(c * taps + tap) * s + k] +=
-                            inputs.w[(o * n + i) * s + k] * gradient;
+                        doffset[(c * taps + tap) * s + k] += w[(o * n + i) * s + k] * gradient;
                     }
                 }
             }
         }
     }
-    solution
+    (dw, doffset)
 }
 
-/// The plain convolution by a kernel; leaves the gradients of `W` and `D` zero.
+/// The plain convolution by a kernel; leaves the gradients of `W` and `D` empty.
 pub fn convolve<N: Number>(
     case: &Case,
     x: &[N],
@@ -173,8 +182,8 @@ pub fn convolve<N: Number>(
         y: zeros(case.batch * case.out_channels() * out_rows * out_cols),
         dx: zeros(case.batch * case.in_channels() * height * width),
         dkernel: zeros(kernel.len()),
-        dw: zeros(case.out_channels() * n * case.depth()),
-        doffset: zeros(if taps == 1 { 0 } else { case.in_channels() * taps * case.depth() }),
+        dw: Vec::new(),
+        doffset: Vec::new(),
         dbias: zeros(bias.len()),
     };
     for image in 0..case.batch {

@@ -3,7 +3,8 @@
 
 use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve};
 use do_conv::{
-    Composition, DInit, DoConv2d, DoConv2dConfig, Init, Padding, PaddingMode, Pairing, Scalar,
+    Algorithm, Composition, DInit, DoConv2d, DoConv2dConfig, Init, Padding, PaddingMode, Pairing,
+    Scalar,
 };
 use ndarray::{Array4, ArrayView4, arr0};
 
@@ -86,6 +87,7 @@ impl Promise for Settings {
                 Init::Constant { value },
             ]));
         }
+        config = config.algorithm(draw.pick(&Algorithm::ALL));
         if draw.once_in(4) {
             config = config.d_init(DInit::Random(Init::XavierNormal));
         }
@@ -133,6 +135,7 @@ impl Promise for Settings {
             case.config.clone().padding_mode(PaddingMode::Zeros),
             case.config.clone().pairing(Pairing::InputChannel),
             case.config.clone().composition(Composition::Kernel),
+            case.config.clone().algorithm(Algorithm::Direct),
             case.config.clone().w_init(w_init),
             case.config.clone().d_init(d_init),
             no_depth,

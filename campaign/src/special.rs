@@ -1,12 +1,12 @@
 //! A special value (NaN, an infinity, −0, a subnormal or a huge number) changes no result that doesn't
 //! read it, and a NaN reaches every output that does.
 
-use do_conv::{DoConv2d, Scalar};
+use do_conv::{Algorithm, DoConv2d, Scalar};
 
 use crate::bits::bits;
 use crate::case::Case;
 use crate::draw::Draw;
-use crate::layers::{LayerPromise, arrays};
+use crate::layers::{LayerPromise, arrays, runnable};
 use crate::oracle;
 use crate::runner::{Outcome, pool};
 
@@ -17,6 +17,11 @@ pub struct Special;
 impl LayerPromise for Special {
     const NAME: &str = "special";
     const MEASURE: &str = "results read it, largest part";
+
+    /// By the direct sum: another algorithm spreads it to the outputs nearby.
+    fn case(&self, draw: &mut Draw) -> Case {
+        Case { algorithm: Algorithm::Direct, ..runnable(draw) }
+    }
 
     fn check<T: Scalar>(&self, case: &Case) -> Outcome {
         pool(case.threads).install(|| run::<T>(case))

@@ -2,7 +2,8 @@
 
 use do_conv::operator::{Compose, Convolve};
 use do_conv::{
-    Composition, Conv2d, DInit, DoConv2d, DoConv2dConfig, Error, Init, Padding, PaddingMode, Scalar,
+    Algorithm, Composition, Conv2d, DInit, DoConv2d, DoConv2dConfig, Error, Init, Padding,
+    PaddingMode, Scalar,
 };
 use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};
 use ndarray::{Array3, Array4, ArrayView4, arr0};
@@ -103,7 +104,7 @@ impl<'a> Arbitrary<'a> for Settings {
             config = config.d_init(DInit::Random(init(bytes)?));
         }
         let in_channels = if bytes.ratio(1, 8)? { size(bytes)? } else { config.conv.in_channels };
-        Ok(Self {
+        let mut settings = Self {
             input: [size(bytes)?, in_channels, size(bytes)?, size(bytes)?],
             output: [
                 bytes.int_in_range(0..=2)?,
@@ -114,7 +115,10 @@ impl<'a> Arbitrary<'a> for Settings {
             config,
             seed: bytes.arbitrary()?,
             double: bytes.arbitrary()?,
-        })
+        };
+        // Last, so that inputs that were found before there was a choice mean what they did.
+        settings.config.conv.algorithm = *bytes.choose(&Algorithm::ALL)?;
+        Ok(settings)
     }
 }
 

@@ -79,9 +79,12 @@ impl Exact {
     pub fn largest_error<T: Element>(&self, values: &[T]) -> f64 {
         let errors = values.iter().zip(&self.y).zip(&self.sizes);
         let errors = errors.map(|((value, y), size)| (value.widen() - y).abs() / size);
-        // Written so that a result that is not a number shows.
-        errors.fold(0.0, |largest, error| if error <= largest { largest } else { error })
-            / f32::UNIT_ROUNDOFF
+        // A result that is not a number stays the largest.
+        let larger = |largest: f64, error| match largest.is_nan() || error <= largest {
+            true => largest,
+            false => error,
+        };
+        errors.fold(0.0, larger) / f32::UNIT_ROUNDOFF
     }
 }
 

@@ -4,7 +4,11 @@ use std::ops::Range;
 
 use super::gemm::panels::{PanelIndex, PanelSize, Panels};
 use crate::machine::element::Element;
+use crate::machine::simd::tile::Ahead;
 use crate::machine::simd::{MOST_LANES, Simd, store, transpose};
+
+/// How many channels before its turn one is brought near.
+const CHANNELS_AHEAD: usize = 4;
 
 /// A kernel seen as one matrix for each group: element `(row, (channel, tap))` of group `g` is
 /// `data[g·group_stride + row·row_stride + channel·channel_stride + tap]`.
@@ -63,6 +67,13 @@ impl<'a, T: Element> KernelView<'a, T> {
         let rows = S::LANES.min(rows - first);
         let start = group * group_stride + first * row_stride + channel * channel_stride + at.start;
         let source = &data[start..start + (rows - 1) * row_stride + len];
+        if channel_stride > rows * row_stride {
+            // Channels lie so far apart that no machine foresees the next.
+            let next = source.as_ptr().wrapping_add(CHANNELS_AHEAD * channel_stride);
+            for line in (0..source.len()).step_by(Ahead::<T>::LINE) {
+                simd.prefetch(next.wrapping_add(line));
+            }
+        }
         let mask = simd.mask(0..len);
         let mut square = [simd.zero(); MOST_LANES];
         for (row, vector) in square[..S::LANES].iter_mut().enumerate() {

@@ -312,6 +312,7 @@ impl<T: Element, X: Channels<T>> Job<'_, T, X> {
                 first: data.wrapping_add(channel * plane + region.start + line * Ahead::<T>::LINE),
                 step: plane,
                 stretches,
+                stretch_step: Ahead::<T>::LINE,
             })
         })
     }

@@ -33,12 +33,17 @@ pub trait Panels<T: Element>: Sync {
     /// The sizes of the kernel.
     fn size(&self) -> PanelSize;
 
+    /// Channels from one tap to the next, no fewer than there are.
+    fn tap_channels(&self) -> usize {
+        self.size().channels
+    }
+
     /// Elements of the spare buffer that [`Panels::write`] works in, for registers of `lanes` elements.
     fn spare(&self, _lanes: usize) -> usize {
         0
     }
 
-    /// Writes a panel, `[taps, channels, LANES]`; lanes past the last row get anything.
+    /// Writes a panel, `[taps, tap_channels, LANES]`; lanes past the last row get anything.
     fn write<S: Simd<T>>(&self, simd: S, index: PanelIndex, panel: &mut [T], spare: &mut [T]);
 }
 
@@ -80,7 +85,8 @@ const PACKED_PER_ELEMENT: usize = 16;
 impl<'m, T: Element> PackedKernel<Buffer<'m, T>> {
     /// Packs a kernel.
     pub fn new(machine: &Machine<'m, T>, kernel: &impl Panels<T>) -> Room<Self> {
-        let PanelSize { groups, rows, channels, taps } = kernel.size();
+        let PanelSize { groups, rows, taps, .. } = kernel.size();
+        let channels = kernel.tap_channels();
         let lanes = machine.lanes();
         let panels = rows.div_ceil(lanes);
         let panel_len = taps * channels * lanes;

@@ -35,6 +35,7 @@ pub struct Job<'a, T: Element> {
     kernel: PackedPanels<'a, T>,
     bias: Option<&'a [T]>,
     way: Way<'a, T>,
+    lanes: usize,
     isa: Isa,
     threads: usize,
     need: Need,
@@ -106,7 +107,7 @@ impl<'a, T: Element> Job<'a, T> {
             tables: source.tables(&regions.get(0)),
         };
         let isa = engine.isa;
-        Ok(Self { correlation, source, regions, kernel, bias, way, isa, threads, need })
+        Ok(Self { correlation, source, regions, kernel, bias, way, lanes, isa, threads, need })
     }
 
     /// What [`Job::run`] works in.
@@ -140,19 +141,20 @@ impl<'a, T: Element> Job<'a, T> {
         }
     }
 
-    fn lanes(&self) -> usize {
-        self.kernel.tap_len / self.correlation.group_channels[0]
-    }
-
     /// Panels of the source's channels of a group.
     fn panels(&self) -> usize {
-        self.correlation.group_channels[0].div_ceil(self.lanes())
+        self.correlation.group_channels[0].div_ceil(self.lanes)
     }
+}
+
+/// From one point to the next of a part of the transformed kernel, of `channels` input channels.
+fn chunk_point_len(channels: usize, lanes: usize) -> usize {
+    (channels | 1) * lanes
 }
 
 /// Elements of a panel of a part of the transformed kernel: of `channels` input channels.
 fn chunk_panel_len<T>(family: &Family<T>, channels: usize, lanes: usize) -> usize {
-    ((family.points().pow(2) * channels) | 1) * lanes
+    family.points().pow(2) * chunk_point_len(channels, lanes)
 }
 
 /// A thread's share of the work.
@@ -210,8 +212,8 @@ impl<T: Element> Job<'_, T> {
     /// The source's channels of a panel of a group.
     fn channels(&self, group: usize, panel: usize) -> Range<usize> {
         let [sources, _] = self.correlation.group_channels;
-        let first = panel * self.lanes();
-        group * sources + first..group * sources + sources.min(first + self.lanes())
+        let first = panel * self.lanes;
+        group * sources + first..group * sources + sources.min(first + self.lanes)
     }
 
     /// Transforms, multiplies and writes a region for a part of the kernel's panels.
@@ -265,7 +267,7 @@ impl<T: Element> Job<'_, T> {
     }
 
     fn reserve_products(&self, tiles: &Tiles, products: &mut Vec<T>, band: &mut Vec<T>) {
-        let (family, lanes) = (self.source.family, self.lanes());
+        let (family, lanes) = (self.source.family, self.lanes);
         reserve(products, tiles.count() * products_len(family, MOST_PANELS, lanes));
         reserve(band, band_len(family, tiles, lanes));
     }
@@ -280,8 +282,8 @@ impl<T: Element> Job<'_, T> {
         panels: usize,
     ) -> Outputs<'b, T> {
         let Correlation { groups, group_channels: [_, targets], target, .. } = self.correlation;
-        let first = first_panel * self.lanes();
-        let last = targets.min(&(first + panels * self.lanes())).to_owned();
+        let first = first_panel * self.lanes;
+        let last = targets.min(&(first + panels * self.lanes)).to_owned();
         Outputs {
             family: self.source.family,
             tiles,
@@ -339,6 +341,7 @@ impl<T: Element> Job<'_, T> {
         let kernel = self.kernel.from(PanelIndex { group, panel: first });
         let turned = self.correlation.taps[0] != 0;
         let panel_len = chunk_panel_len(family, depth, S::LANES);
+        let point_len = chunk_point_len(depth, S::LANES);
         reserve(chunk, panels * panel_len);
         self.reserve_products(&tiles, products, band);
         let mut stretches = Vec::new();
@@ -351,7 +354,7 @@ impl<T: Element> Job<'_, T> {
                     let taps =
                         Strided { data: &taps[channel * S::LANES..], step: self.kernel.tap_len };
                     let chunk = &mut chunk[index * S::LANES..];
-                    transform(simd, family, turned, taps, chunk, depth * S::LANES);
+                    transform(simd, family, turned, taps, chunk, point_len);
                 }
             }
             let multiply = Products {
@@ -359,7 +362,7 @@ impl<T: Element> Job<'_, T> {
                 tiles: &tiles,
                 layout: &layout,
                 channels,
-                kernel: Kernel { data: chunk, panels, panel_len, point_len: depth * S::LANES },
+                kernel: Kernel { data: chunk, panels, panel_len, point_len },
                 add: start > 0,
             };
             multiply.write(simd, transformed, &mut stretches, products);

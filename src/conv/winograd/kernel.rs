@@ -26,6 +26,11 @@ impl<T: Element, K: Panels<T>> Panels<T> for TransformedPanels<'_, T, K> {
         PanelSize { taps: self.family.points().pow(2), ..self.kernel.size() }
     }
 
+    /// An odd number, so that points don't compete for the same places of the cache.
+    fn tap_channels(&self) -> usize {
+        self.kernel.size().channels | 1
+    }
+
     /// The kernel's own panel, and what that takes.
     fn spare(&self, lanes: usize) -> usize {
         self.panel_len(lanes) + self.kernel.spare(lanes)
@@ -37,10 +42,16 @@ impl<T: Element, K: Panels<T>> Panels<T> for TransformedPanels<'_, T, K> {
         self.kernel.write(simd, index, taps, spare);
         let channels = self.kernel.size().channels;
         let tap_len = channels * S::LANES;
+        let point_len = self.tap_channels() * S::LANES;
+        if point_len > tap_len {
+            for point in panel.chunks_exact_mut(point_len) {
+                point[tap_len..].fill(T::zero());
+            }
+        }
         for channel in 0..channels {
             let at = channel * S::LANES;
             let taps = Strided { data: &taps[at..], step: tap_len };
-            transform(simd, self.family, self.turned, taps, &mut panel[at..], tap_len);
+            transform(simd, self.family, self.turned, taps, &mut panel[at..], point_len);
         }
     }
 }

@@ -385,6 +385,12 @@ impl<T: Element> AtWork<'_, '_, T> {
                 let point = row * points + col;
                 let range = tiles.with_point(row, col);
                 let sums = &mut sums[point * inputs * outputs..][..inputs * outputs];
+                if range.is_empty() {
+                    if !add {
+                        sums.fill(T::zero());
+                    }
+                    continue;
+                }
                 for panel in 0..task.inputs.len() {
                     let a = &x[layouts[0].at(point, task.inputs.start + panel, range.start)..];
                     for part in cut(S::LANES, S::LANES.div_ceil(S::MR)) {

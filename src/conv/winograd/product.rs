@@ -56,13 +56,14 @@ impl<T: Element> Products<'_, T> {
         let points = family.points();
         let tile_len = products_len(family, kernel.panels, S::LANES);
         // Whole panels of channels, and what is left of the last.
-        let first = channels.start / S::LANES;
+        let first_panel = channels.start / S::LANES;
         let whole = channels.len() / S::LANES;
         let rest = channels.len() % S::LANES;
         stretches.clear();
         stretches.extend(
-            (0..whole + usize::from(rest > 0))
-                .map(|panel| [(first + panel) * layout.panel_len, panel * S::LANES * S::LANES]),
+            (0..whole + usize::from(rest > 0)).map(|panel| {
+                [(first_panel + panel) * layout.panel_len, panel * S::LANES * S::LANES]
+            }),
         );
         assert!(v.len() >= layout.len(points * points));
         assert!(products.len() >= tiles.count() * tile_len);
@@ -75,6 +76,17 @@ impl<T: Element> Products<'_, T> {
                 let range = tiles.with_point(row, col);
                 for part in cut(range.len(), range.len().div_ceil(S::MR)) {
                     let tile = range.start + part.start;
+                    // The next tiles of this point, or the first of the next.
+                    let next = match part.end < range.len() {
+                        true => layout.at(point, first_panel, range.start + part.end),
+                        false => layout.at(point + 1, first_panel, 0),
+                    };
+                    let ahead = Ahead {
+                        first: v.as_ptr().wrapping_add(next),
+                        step: S::LANES,
+                        stretches: whole,
+                        stretch_step: layout.panel_len,
+                    };
                     let a = v[layout.at(point, 0, tile)..].as_ptr();
                     let b = &kernel.data[point * kernel.point_len..];
                     let start = tile * tile_len + point * kernel.panels * S::LANES;
@@ -90,7 +102,7 @@ impl<T: Element> Products<'_, T> {
                                 a_step: 1,
                                 b_step: S::LANES,
                                 b_panel: kernel.panel_len,
-                                ahead: Ahead::NOTHING,
+                                ahead: if first == 0 { ahead } else { Ahead::NOTHING },
                             };
                             let data = data[first * S::LANES..].as_mut_ptr();
                             let out = Sums { data, row_step: tile_len, add };

@@ -37,6 +37,9 @@ macro_rules! by_outputs {
         }
     }};
 }
+/// How many planes before its turn one is brought near.
+const PLANES_AHEAD: usize = 3;
+
 /// How transformed tiles lie in memory: by point, by panel of channels, by tile, a register's lanes.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
@@ -185,7 +188,7 @@ impl<T: Element> Source<'_, T> {
         let plane = self.reading.rows.input * self.reading.cols.input;
         let x = &self.x[block.image * self.reading.channels * plane..];
         let count = channels.len();
-        strip.fill(simd, x, plane, channels, work.strip);
+        strip.fill_ahead(simd, x, plane, channels, PLANES_AHEAD, work.strip);
         let (reach, dilation, lines) = (self.reach(), self.dilation[0], block.lines.len());
         // The strip's row of each position; none past the last.
         let row_of = |position: usize| {

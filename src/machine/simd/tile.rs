@@ -18,16 +18,18 @@ pub struct Operands<'a, T> {
 }
 
 /// Addresses to bring near, whatever they are: in the first `stretches`, a step's is `step` after that
-/// of the one before, and a stretch's first a cache line after that of the one before.
+/// of the one before, and a stretch's first `stretch_step` after that of the one before.
 #[derive(Clone, Copy)]
 pub struct Ahead<T> {
     pub first: *const T,
     pub step: usize,
     pub stretches: usize,
+    pub stretch_step: usize,
 }
 
 impl<T> Ahead<T> {
-    pub const NOTHING: Self = Self { first: std::ptr::null(), step: 0, stretches: 0 };
+    pub const NOTHING: Self =
+        Self { first: std::ptr::null(), step: 0, stretches: 0, stretch_step: 0 };
     /// Elements of a cache line.
     pub const LINE: usize = 64 / size_of::<T>();
 }
@@ -57,7 +59,7 @@ pub unsafe fn tile<T: Copy, S: Simd<T>, const R: usize, const V: usize, const AP
     let mut acc = [[simd.zero(); V]; R];
     for (index, &[a_start, b_start]) in stretches.iter().enumerate() {
         let (mut soon, soon_step) = match index < ahead.stretches {
-            true => (ahead.first.wrapping_add(index * Ahead::<T>::LINE), ahead.step),
+            true => (ahead.first.wrapping_add(index * ahead.stretch_step), ahead.step),
             false => (a, 0),
         };
         let mut a = a.wrapping_add(a_start);

@@ -21,6 +21,8 @@ pub struct Line<M, E> {
     first: isize,
     step: usize,
     pub len: usize,
+    /// Pixels of the image row.
+    input: usize,
     /// By vector, how it reads.
     pub kinds: Vec<u8>,
     /// By vector, the lanes that read inside the image.
@@ -48,6 +50,7 @@ impl<M: Copy, E: Copy> Line<M, E> {
             first,
             step: step as usize,
             len,
+            input,
             kinds: Vec::new(),
             masks: Vec::new(),
             even_masks: Vec::new(),
@@ -75,6 +78,11 @@ impl<M: Copy, E: Copy> Line<M, E> {
             line.gathered.push(if gathers { gathered.collect() } else { Vec::new() });
         }
         line
+    }
+
+    /// Pixels of an image row.
+    pub fn input_len(&self) -> usize {
+        self.input
     }
 
     /// What reads vector `index` of image rows.

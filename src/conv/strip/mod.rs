@@ -18,8 +18,7 @@ use reading::{Block, Reading, RowLayout, apart, strip_elements};
 
 use crate::machine::element::Element;
 use crate::machine::memory::reserve;
-use crate::machine::simd::Simd;
-use crate::machine::simd::tile::Ahead;
+use crate::machine::simd::{MOST_LANES, Simd};
 
 /// How the strip of one block is copied and read, the same for every channel and for like blocks. What is
 /// said of the first channel is of the first in the block's image.
@@ -190,23 +189,6 @@ impl<M: Copy, E: Copy> Strip<M, E> {
         T: Element,
         S: Simd<T, Mask = M, EvenMask = E>,
     {
-        self.fill_ahead(simd, x, plane, channels, 0, target);
-    }
-
-    /// As [`Strip::fill`], and brings near what lies so many planes further.
-    #[inline(always)]
-    pub fn fill_ahead<T, S>(
-        &self,
-        simd: S,
-        x: &[T],
-        plane: usize,
-        channels: Range<usize>,
-        planes_ahead: usize,
-        target: &mut Vec<T>,
-    ) where
-        T: Element,
-        S: Simd<T, Mask = M, EvenMask = E>,
-    {
         self.reserve(channels.len(), target);
         assert!(channels.end == 0 || (channels.end - 1) * plane + self.reach <= x.len());
         for (channel, start) in channels.zip((0..).step_by(self.channel_len)) {
@@ -221,15 +203,31 @@ impl<M: Copy, E: Copy> Strip<M, E> {
             if self.row_len <= NARROW * S::LANES {
                 self.fill_columns(simd, source, target);
             } else {
-                self.fill_rows(simd, source, planes_ahead * plane, target);
+                self.fill_rows(simd, source, target);
             }
         }
+    }
+
+    /// What reads channels of `x`, whose channels are `plane` apart, into registers, of a strip with one
+    /// segment: at most a register's lanes of channels.
+    pub fn squares<'a, T: Element>(
+        &'a self,
+        x: &'a [T],
+        plane: usize,
+        channels: Range<usize>,
+    ) -> Squares<'a, T, M, E> {
+        let [Segment { start: 0, line }] = &self.segments[..] else {
+            unreachable!("a row in one piece")
+        };
+        assert!(!channels.is_empty() && (channels.end - 1) * plane + self.reach <= x.len());
+        let source = &x[channels.start * plane..];
+        Squares { strip: self, line, source, plane, channels: channels.len() }
     }
 
     /// Copies a channel row by row. Vectors are written in order: what one writes past its segment is
     /// overwritten by the next.
     #[inline(always)]
-    fn fill_rows<T, S>(&self, simd: S, source: &[T], ahead: usize, target: &mut [T])
+    fn fill_rows<T, S>(&self, simd: S, source: &[T], target: &mut [T])
     where
         T: Element,
         S: Simd<T, Mask = M, EvenMask = E>,
@@ -242,12 +240,6 @@ impl<M: Copy, E: Copy> Strip<M, E> {
             };
             assert!(target.len() >= self.row_len + S::LANES);
             let row = source[from..].as_ptr();
-            if ahead > 0 {
-                let soon = row.wrapping_add(ahead);
-                for line in (0..self.row_len).step_by(Ahead::<T>::LINE) {
-                    simd.prefetch(soon.wrapping_add(line));
-                }
-            }
             for Segment { start, line } in &self.segments {
                 for (index, &kind) in line.kinds.iter().enumerate() {
                     // SAFETY: `reach` is past every row, and the vectors are of the kinds that are
@@ -302,6 +294,59 @@ impl<M: Copy, E: Copy> Strip<M, E> {
                 }
             }
         }
+    }
+}
+
+/// Reads channels of a strip's source.
+pub struct Squares<'a, T, M, E> {
+    strip: &'a Strip<M, E>,
+    line: &'a Line<M, E>,
+    /// From the first channel on.
+    source: &'a [T],
+    plane: usize,
+    channels: usize,
+}
+
+/// How many rows before its turn one is brought near.
+const ROWS_AHEAD: usize = 3;
+
+impl<T: Element, M: Copy, E: Copy> Squares<'_, T, M, E> {
+    /// A register's lanes of positions of a row, channel by channel: zeros in a row of them. Registers past the
+    /// last channel are copies of that.
+    #[inline(always)]
+    pub fn read<S: Simd<T, Mask = M, EvenMask = E>>(
+        &self,
+        simd: S,
+        row: usize,
+        index: usize,
+    ) -> [S::Vector; MOST_LANES] {
+        let Some(from) = self.strip.row_starts[row] else { return [simd.zero(); MOST_LANES] };
+        match self.line.kinds[index] {
+            kind::FULL => self.read_kind::<S, { kind::FULL }>(simd, from, index),
+            kind::MASKED => self.read_kind::<S, { kind::MASKED }>(simd, from, index),
+            kind::EVEN => self.read_kind::<S, { kind::EVEN }>(simd, from, index),
+            _ => self.read_kind::<S, { kind::GATHER }>(simd, from, index),
+        }
+    }
+
+    #[inline(always)]
+    fn read_kind<S: Simd<T, Mask = M, EvenMask = E>, const KIND: u8>(
+        &self,
+        simd: S,
+        from: usize,
+        index: usize,
+    ) -> [S::Vector; MOST_LANES] {
+        let reader = self.line.reader(index);
+        let soon = ROWS_AHEAD * self.line.input_len() + index * S::LANES;
+        let mut square = [simd.zero(); MOST_LANES];
+        for (channel, vector) in square[..S::LANES].iter_mut().enumerate() {
+            let channel = channel.min(self.channels - 1) * self.plane;
+            let row = self.source.as_ptr().wrapping_add(channel + from);
+            simd.prefetch(row.wrapping_add(soon));
+            // SAFETY: the strip's reach is past every row of each channel, and the vector is of that kind.
+            *vector = unsafe { reader.read::<T, S, KIND>(simd, row) };
+        }
+        square
     }
 }
 

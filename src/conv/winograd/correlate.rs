@@ -87,9 +87,9 @@ impl<'a, T: Element> Job<'a, T> {
 
         let tiles = regions.most();
         let layout = Layout::new(lanes, tiles.count(), panels);
-        let [strip, patch] = source.need(&tiles, lanes);
+        let patch = source.need(&tiles, lanes);
         let depth = (engine.blocking.transformed_depth / lanes).max(1) * lanes;
-        let (way, third, pieces) = if is_whole {
+        let (way, second, pieces) = if is_whole {
             let tasks = regions.len() * groups;
             let parts = if threads == 1 { 1 } else { threads.div_ceil(tasks) };
             let parts = parts.min(kernel.count.div_ceil(MOST_PANELS));
@@ -103,7 +103,7 @@ impl<'a, T: Element> Job<'a, T> {
         let products = tiles.count() * products_len(family, MOST_PANELS, lanes);
         let need = Need {
             threads: threads.min(pieces),
-            lens: [strip, patch, third, products, band_len(family, &tiles, lanes)],
+            lens: [patch, second, products, band_len(family, &tiles, lanes), 0],
             tables: source.tables(&regions.get(0)),
         };
         let isa = engine.isa;
@@ -228,12 +228,12 @@ impl<T: Element> Job<'_, T> {
         y: &Shared<T>,
     ) {
         let At { group, region, tiles } = self.at(index / parts);
-        let [strip, patch, transformed, products, band] = buffers;
+        let [patch, transformed, products, band, _] = buffers;
         let points = self.source.family.points().pow(2);
         let layout = Layout::new(S::LANES, tiles.count(), self.panels());
         reserve(transformed, layout.len(points));
         let shared = Shared::new(transformed);
-        let mut work = Work { strip, patch, known };
+        let mut work = Work { patch, known };
         for image in 0..tiles.images {
             for panel in 0..self.panels() {
                 let part = Part { region: &region, tiles: &tiles, image };
@@ -307,12 +307,12 @@ impl<T: Element> Job<'_, T> {
         transformed: &Shared<T>,
     ) {
         let At { group, region, tiles } = self.at(piece.stage / 2);
-        let [strip, patch, ..] = buffers;
+        let [patch, ..] = buffers;
         let (image, panel) = (piece.index / self.panels(), piece.index % self.panels());
         let layout = Layout::new(S::LANES, tiles.count(), self.panels());
         let part = Part { region: &region, tiles: &tiles, image };
         let target = Target { layout: &layout, panel, data: transformed };
-        let mut work = Work { strip, patch, known };
+        let mut work = Work { patch, known };
         self.source.transform(simd, &part, self.channels(group, panel), &mut work, &target);
     }
 
@@ -328,7 +328,7 @@ impl<T: Element> Job<'_, T> {
         y: &Shared<T>,
     ) {
         let At { group, region, tiles } = self.at(piece.stage / 2);
-        let [_, _, chunk, products, band] = buffers;
+        let [_, chunk, products, band, _] = buffers;
         let family = self.source.family;
         let points = family.points().pow(2);
         let [sources, _] = self.correlation.group_channels;

@@ -4,7 +4,7 @@ use super::lines::{Kernel, Line};
 use super::points::{Family, TAPS};
 use crate::conv::gemm::panels::{PanelIndex, PanelSize, Panels};
 use crate::machine::element::Element;
-use crate::machine::simd::{Simd, load, store};
+use crate::machine::simd::Simd;
 
 /// Panels of a transformed kernel, whose taps are points.
 pub struct TransformedPanels<'a, T, K> {
@@ -89,13 +89,16 @@ fn by<T: Element, S: Simd<T>, const P: usize>(
     points: &mut [T],
     point_len: usize,
 ) {
+    assert!(taps.data.len() >= (TAPS * TAPS - 1) * taps.step + S::LANES);
+    assert!(points.len() >= (P * P - 1) * point_len + S::LANES);
     let mut rows = [[simd.zero(); TAPS]; P];
     for col in 0..TAPS {
         let mut column = [simd.zero(); TAPS];
         for (row, vector) in column.iter_mut().enumerate() {
             let tap = row * TAPS + col;
             let tap = if turned { TAPS * TAPS - 1 - tap } else { tap };
-            *vector = load(simd, &taps.data[tap * taps.step..]);
+            // SAFETY: there is a register at each tap, as just asserted.
+            *vector = unsafe { simd.load(taps.data.as_ptr().add(tap * taps.step)) };
         }
         for (row, &vector) in rows.iter_mut().zip(&line.map(simd, column)) {
             row[col] = vector;
@@ -103,7 +106,9 @@ fn by<T: Element, S: Simd<T>, const P: usize>(
     }
     for (row, &taps) in rows.iter().enumerate() {
         for (col, &vector) in line.map(simd, taps).iter().enumerate() {
-            store(simd, &mut points[(row * P + col) * point_len..], vector);
+            let target = points.as_mut_ptr().wrapping_add((row * P + col) * point_len);
+            // SAFETY: there is a register at each point, as just asserted.
+            unsafe { simd.store(target, vector) };
         }
     }
 }

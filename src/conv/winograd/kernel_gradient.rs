@@ -137,14 +137,14 @@ impl<'a, T: Element> Job<'a, T> {
         };
         let needs = [job.source(Side::Input), job.source(Side::Gradient)]
             .map(|source| (source.need(&tiles, lanes), source.tables(&regions.get(0))));
-        let [([strip_x, patch_x], tables_x), ([strip_dy, patch_dy], tables_dy)] = needs;
+        let [(patch_x, tables_x), (patch_dy, tables_dy)] = needs;
         let [inputs, outputs] = [0, 1].map(|side| TASK[side].min(most[side]));
         let task = points * inputs * lanes * outputs * lanes;
         // A square of registers past the last.
         let back = (TAPS * TAPS * inputs * lanes).next_multiple_of(MOST_LANES) * lanes;
         job.need = Need {
             threads,
-            lens: [strip_x.max(strip_dy), patch_x.max(patch_dy), task, back, 0],
+            lens: [patch_x.max(patch_dy), task, back, 0, 0],
             tables: tables_x + tables_dy,
         };
         Ok(job)
@@ -330,8 +330,8 @@ impl<T: Element> AtWork<'_, '_, T> {
         let first = (all.start + panel) * S::LANES;
         let channels = pass.group * count + first..pass.group * count + count.min(first + S::LANES);
         let layout = Layout::new(S::LANES, pass.tiles.count(), all.len());
-        let [strip, patch, ..] = buffers;
-        let mut work = Work { strip, patch, known: &mut known[of_group] };
+        let [patch, ..] = buffers;
+        let mut work = Work { patch, known: &mut known[of_group] };
         let part = Part { region: &pass.region, tiles: &pass.tiles, image };
         let target = Target { layout: &layout, panel, data: &self.shared[of_group] };
         self.job.source(side).transform(simd, &part, channels, &mut work, &target);
@@ -346,7 +346,7 @@ impl<T: Element> AtWork<'_, '_, T> {
         let [inputs, outputs] =
             [task.inputs.len(), task.outputs.len()].map(|count| count * S::LANES);
         let len = points * points * inputs * outputs;
-        let [_, _, own, back, _] = buffers;
+        let [_, own, back, ..] = buffers;
         let sums = if pass.all == 1 {
             reserve(own, len);
             &mut own[..len]

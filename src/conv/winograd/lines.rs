@@ -147,20 +147,20 @@ impl<T: Element> Line<T, 4, 2> for Output<'_, T> {
 #[inline(always)]
 fn kernel_at<T: Element, S: Simd<T>>(
     simd: S,
-    [point, square, weight]: [T; 3],
+    [weight, point, square]: [T; TAPS],
     [g0, g1, g2]: [S::Vector; TAPS],
 ) -> [S::Vector; 2] {
     let zero = simd.zero();
-    let even = simd.fma(g2, simd.splat(square * weight), simd.fma(g0, simd.splat(weight), zero));
-    at_both(simd, point * weight, even, g1)
+    let even = simd.fma(g2, simd.splat(square), simd.fma(g0, simd.splat(weight), zero));
+    at_both(simd, point, even, g1)
 }
 
 impl<T: Element> Line<T, TAPS, 6> for Kernel<'_, T> {
     #[inline(always)]
     fn map<S: Simd<T>>(self, simd: S, taps: [S::Vector; TAPS]) -> [S::Vector; 6] {
-        let &Family { a, b, aa, bb, weights: [zero, of_a, of_b], .. } = self.0;
-        let [pa, ma] = kernel_at(simd, [a, aa, of_a], taps);
-        let [pb, mb] = kernel_at(simd, [b, bb, of_b], taps);
+        let &Family { zero_weight: zero, weights: [of_a, of_b], .. } = self.0;
+        let [pa, ma] = kernel_at(simd, of_a, taps);
+        let [pb, mb] = kernel_at(simd, of_b, taps);
         [simd.fma(taps[0], simd.splat(zero), simd.zero()), taps[2], pa, ma, pb, mb]
     }
 }
@@ -168,8 +168,8 @@ impl<T: Element> Line<T, TAPS, 6> for Kernel<'_, T> {
 impl<T: Element> Line<T, TAPS, 4> for Kernel<'_, T> {
     #[inline(always)]
     fn map<S: Simd<T>>(self, simd: S, taps: [S::Vector; TAPS]) -> [S::Vector; 4] {
-        let &Family { a, aa, weights: [zero, of_a, _], .. } = self.0;
-        let [pa, ma] = kernel_at(simd, [a, aa, of_a], taps);
+        let &Family { zero_weight: zero, weights: [of_a, _], .. } = self.0;
+        let [pa, ma] = kernel_at(simd, of_a, taps);
         [simd.fma(taps[0], simd.splat(zero), simd.zero()), taps[2], pa, ma]
     }
 }
@@ -178,15 +178,15 @@ impl<T: Element> Line<T, TAPS, 4> for Kernel<'_, T> {
 #[inline(always)]
 fn taps_of<T: Element, S: Simd<T>>(
     simd: S,
-    [point, square, weight]: [T; 3],
+    [weight, point, square]: [T; TAPS],
     [plus, minus]: [S::Vector; 2],
     [t0, t1, t2]: [S::Vector; TAPS],
 ) -> [S::Vector; TAPS] {
     let [sum, difference] = sum_and_difference(simd, plus, minus);
     [
         simd.fma(sum, simd.splat(weight), t0),
-        simd.fma(difference, simd.splat(point * weight), t1),
-        simd.fma(sum, simd.splat(square * weight), t2),
+        simd.fma(difference, simd.splat(point), t1),
+        simd.fma(sum, simd.splat(square), t2),
     ]
 }
 
@@ -197,18 +197,18 @@ impl<T: Element> Line<T, 6, TAPS> for KernelGradient<'_, T> {
         simd: S,
         [m0, infinity, pa, ma, pb, mb]: [S::Vector; 6],
     ) -> [S::Vector; TAPS] {
-        let &Family { a, b, aa, bb, weights: [zero, of_a, of_b], .. } = self.0;
+        let &Family { zero_weight: zero, weights: [of_a, of_b], .. } = self.0;
         let taps = [simd.fma(m0, simd.splat(zero), simd.zero()), simd.zero(), infinity];
-        let taps = taps_of(simd, [a, aa, of_a], [pa, ma], taps);
-        taps_of(simd, [b, bb, of_b], [pb, mb], taps)
+        let taps = taps_of(simd, of_a, [pa, ma], taps);
+        taps_of(simd, of_b, [pb, mb], taps)
     }
 }
 
 impl<T: Element> Line<T, 4, TAPS> for KernelGradient<'_, T> {
     #[inline(always)]
     fn map<S: Simd<T>>(self, simd: S, [m0, infinity, pa, ma]: [S::Vector; 4]) -> [S::Vector; TAPS] {
-        let &Family { a, aa, weights: [zero, of_a, _], .. } = self.0;
+        let &Family { zero_weight: zero, weights: [of_a, _], .. } = self.0;
         let taps = [simd.fma(m0, simd.splat(zero), simd.zero()), simd.zero(), infinity];
-        taps_of(simd, [a, aa, of_a], [pa, ma], taps)
+        taps_of(simd, of_a, [pa, ma], taps)
     }
 }

@@ -61,8 +61,10 @@ pub struct Family<T> {
     /// `a²·b²` and `−(a² + b²)`.
     pub product: T,
     pub minus_sum: T,
-    /// `1/N` of the points 0, `±a` and `±b`.
-    pub weights: [T; 3],
+    /// `1/N` of the point 0.
+    pub zero_weight: T,
+    /// `(1, p, p²)/N` of the points `a` and `b`.
+    pub weights: [[T; TAPS]; 2],
 }
 
 impl<T: Element> Family<T> {
@@ -106,9 +108,11 @@ impl<T: Element> Family<T> {
             bbb: number(b * b * b),
             product: number(a * a * b * b),
             minus_sum: number(-(a * a + b * b)),
-            weights: [0, 2, 4].map(|row| {
+            zero_weight: number(1.0 / scale(points, outputs, 0)),
+            weights: [(a, 2), (b, 4)].map(|(p, row)| {
                 let exists = row < outputs + 2;
-                number(if exists { 1.0 / scale(points, outputs, row) } else { 0.0 })
+                let weight = if exists { 1.0 / scale(points, outputs, row) } else { 0.0 };
+                [weight, p * weight, p * p * weight].map(number)
             }),
         }
     }
@@ -167,9 +171,9 @@ fn matrices(points: Points, outputs: usize) -> Matrices<f64> {
 /// `G` of the family, whose rows are points.
 #[cfg(test)]
 pub fn kernel_matrix(family: &Family<f64>) -> [[f64; TAPS]; MOST_POINTS] {
-    let &Family { a, b, weights: [zero, of_a, of_b], .. } = family;
-    let row = |p: f64, weight: f64| [weight, p * weight, p * p * weight];
-    [row(0.0, zero), [0.0, 0.0, 1.0], row(a, of_a), row(-a, of_a), row(b, of_b), row(-b, of_b)]
+    let &Family { zero_weight, weights: [of_a, of_b], .. } = family;
+    let opposite = |[even, odd, square]: [f64; TAPS]| [even, -odd, square];
+    [[zero_weight, 0.0, 0.0], [0.0, 0.0, 1.0], of_a, opposite(of_a), of_b, opposite(of_b)]
 }
 
 #[cfg(test)]

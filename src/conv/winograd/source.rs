@@ -1,7 +1,7 @@
 //! Transforms of what tiles read: of images, `V = Bᵀ·d·B`, and of gradients of outputs, `A·dy·Aᵀ`.
 //!
-//! Lanes are channels: a region's pixels are copied with their padding, as a strip, and transposed so that a
-//! register's lanes of channels lie side by side. Then columns are transformed, each once for all tiles that
+//! Lanes are channels: a region's pixels are copied with their padding, transposed so that a register's
+//! lanes of channels lie side by side. Then columns are transformed, each once for all tiles that
 //! read it, and rows.
 
 use std::ops::Range;
@@ -10,11 +10,11 @@ use super::lines::{Dense, Gradient, Input, Line};
 use super::points::{Family, MOST_POINTS};
 use super::tiles::{Region, TileAxis, Tiles};
 use crate::conv::strip::Strip;
-use crate::conv::strip::reading::{Block, Reading, apart, strip_elements};
+use crate::conv::strip::reading::{Block, Reading};
 use crate::machine::element::Element;
 use crate::machine::memory::reserve;
 use crate::machine::shared::Shared;
-use crate::machine::simd::{MOST_LANES, Simd, load, store, transpose};
+use crate::machine::simd::{Simd, store, transpose};
 
 /// Calls a method by the transform of lines of tiles of `outputs` outputs.
 macro_rules! by_outputs {
@@ -37,9 +37,6 @@ macro_rules! by_outputs {
         }
     }};
 }
-/// How many planes before its turn one is brought near.
-const PLANES_AHEAD: usize = 3;
-
 /// How transformed tiles lie in memory: by point, by panel of channels, by tile, a register's lanes.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
@@ -87,7 +84,6 @@ pub struct Source<'a, T> {
 
 /// What a thread copies and transforms in.
 pub struct Work<'a, T, M, E> {
-    pub strip: &'a mut Vec<T>,
     pub patch: &'a mut Vec<T>,
     /// That of the last region, which others are like.
     pub known: &'a mut Option<(Block, Strip<M, E>)>,
@@ -108,11 +104,11 @@ impl<T: Element> Source<'_, T> {
             .map(|(axis, index)| axis.covered() + self.reach() * self.dilation[index])
     }
 
-    /// Elements of the strip and of the patch that such tiles take.
-    pub fn need(&self, tiles: &Tiles, lanes: usize) -> [usize; 2] {
+    /// Elements of the patch that such tiles take.
+    pub fn need(&self, tiles: &Tiles, lanes: usize) -> usize {
         let [rows, cols] = self.extent(tiles);
-        let strip = strip_elements(lanes, apart(rows * cols));
-        [strip, (rows + MOST_POINTS) * cols * lanes]
+        // Squares are written whole, past the end of a row.
+        ((rows + MOST_POINTS) * cols + lanes) * lanes
     }
 
     /// Bytes of tables of a region.
@@ -133,7 +129,7 @@ impl<T: Element> Source<'_, T> {
     ) {
         let &Part { region, tiles, image } = part;
         let [rows, cols] = self.extent(tiles);
-        reserve(work.patch, (rows + MOST_POINTS) * cols * S::LANES);
+        reserve(work.patch, self.need(tiles, S::LANES));
         self.copy(
             simd,
             &block_of(region, region.images.start + image),
@@ -187,8 +183,7 @@ impl<T: Element> Source<'_, T> {
         let (_, strip) = known.unwrap_or_else(new);
         let plane = self.reading.rows.input * self.reading.cols.input;
         let x = &self.x[block.image * self.reading.channels * plane..];
-        let count = channels.len();
-        strip.fill_ahead(simd, x, plane, channels, PLANES_AHEAD, work.strip);
+        let squares = strip.squares(x, plane, channels);
         let (reach, dilation, lines) = (self.reach(), self.dilation[0], block.lines.len());
         // The strip's row of each position; none past the last.
         let row_of = |position: usize| {
@@ -203,13 +198,7 @@ impl<T: Element> Source<'_, T> {
             let mut end = 0;
             if let Some(from) = row_of(row) {
                 for first in (0..width).step_by(S::LANES) {
-                    let mut square = [simd.zero(); MOST_LANES];
-                    for (channel, vector) in square[..S::LANES].iter_mut().enumerate() {
-                        let channel = channel.min(count - 1) * strip.channel_len;
-                        // A strip has a register's lanes past its last pixel.
-                        let from = channel + from * strip.row_len() + first;
-                        *vector = load(simd, &work.strip[from..]);
-                    }
+                    let mut square = squares.read(simd, from, first / S::LANES);
                     transpose::<T, S>(simd, &mut square);
                     // What is written past the row's end is overwritten by the next row.
                     let target = &mut target[first * S::LANES..][..S::LANES * S::LANES];

@@ -23,6 +23,7 @@
 //! results depend neither on the number of threads nor on the other images of the batch.
 //! `docs/engine.md` says why it is so.
 
+mod ahead;
 pub mod correlate;
 pub mod kernel_gradient;
 pub mod panels;

@@ -14,7 +14,7 @@ pub mod x86;
 
 use std::ops::Range;
 
-use tile::{Operands, Sums};
+use tile::{Across, Operands, Sums};
 
 /// A vector instruction set for elements of type `T`. Holding a value is the proof that this
 /// machine has the instructions.
@@ -79,6 +79,8 @@ pub trait Simd<T: Copy>: Copy {
 
     /// Asks for the cache line at an address, any address, to be brought near.
     fn prefetch(self, _source: *const T) {}
+    /// Asks for the cache line at an address, any address, to be brought near to be written.
+    fn prefetch_to_write(self, _target: *const T) {}
     /// The lanes of two registers in turn: `a₀ b₀ a₁ b₁ …`, the near half and the far half.
     fn zip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2];
     /// Writes the lanes `mask` to `target` plus twice the lane.
@@ -101,6 +103,12 @@ pub trait Simd<T: Copy>: Copy {
     /// # Safety
     /// As for [`tile::tile`].
     unsafe fn tile(self, rows: usize, vectors: usize, operands: &Operands<T>, out: Sums<T>);
+
+    /// The register tile [`tile::tile_across`], as [`Simd::tile`].
+    ///
+    /// # Safety
+    /// As for [`tile::tile_across`].
+    unsafe fn tile_across(self, rows: usize, vectors: usize, operands: &Across<T>, out: Sums<T>);
 }
 
 /// Reads the first `LANES` elements.
@@ -170,15 +178,20 @@ pub trait WithSimd<T: Copy> {
     fn run<S: Simd<T>>(self, simd: S) -> Self::Output;
 }
 
-/// Writes [`Simd::tile`]: one monomorphic register tile for each number of registers side by side and
-/// of rows, behind a function that is compiled once with the instructions enabled.
+/// Writes [`Simd::tile`] and [`Simd::tile_across`]: one monomorphic register tile for each number of
+/// registers side by side and of rows, behind a function that is compiled once with the instructions
+/// enabled.
 macro_rules! tiles {
-    ($t:ty, [$($feature:meta)?], $($vectors:literal: $rows:tt),*) => {
-        unsafe fn tile(
+    ($t:ty, $features:tt, $($vectors:literal: $rows:tt),*) => {
+        $crate::machine::simd::tiles!(@tile tile, Operands, $t, $features, $($vectors: $rows),*);
+        $crate::machine::simd::tiles!(@tile tile_across, Across, $t, $features, $($vectors: $rows),*);
+    };
+    (@tile $tile:ident, $operands:ident, $t:ty, [$($feature:meta)?], $($vectors:literal: $rows:tt),*) => {
+        unsafe fn $tile(
             self,
             rows: usize,
             vectors: usize,
-            operands: &$crate::machine::simd::tile::Operands<$t>,
+            operands: &$crate::machine::simd::tile::$operands<$t>,
             out: $crate::machine::simd::tile::Sums<$t>,
         ) {
             $(#[$feature])?
@@ -186,12 +199,12 @@ macro_rules! tiles {
                 simd: S,
                 rows: usize,
                 vectors: usize,
-                operands: &$crate::machine::simd::tile::Operands<$t>,
+                operands: &$crate::machine::simd::tile::$operands<$t>,
                 out: $crate::machine::simd::tile::Sums<$t>,
             ) {
                 match vectors {
                     $($vectors => $crate::machine::simd::tiles!(
-                        @rows $t, simd, rows, operands, out, $vectors, $rows
+                        @rows $tile, $t, simd, rows, operands, out, $vectors, $rows
                     ),)*
                     _ => unreachable!("no tile has so many registers side by side"),
                 }
@@ -200,13 +213,13 @@ macro_rules! tiles {
             unsafe { dispatch(self, rows, vectors, operands, out) }
         }
     };
-    (@rows $t:ty, $simd:ident, $of:ident, $operands:ident, $out:ident, $vectors:literal,
+    (@rows $tile:ident, $t:ty, $simd:ident, $of:ident, $operands:ident, $out:ident, $vectors:literal,
         [$($rows:literal)*]) => {
         match $of {
             $(
                 // SAFETY: the caller's promise, passed on.
                 $rows => unsafe {
-                    $crate::machine::simd::tile::tile::<$t, S, $rows, $vectors>($simd, $operands, $out)
+                    $crate::machine::simd::tile::$tile::<$t, S, $rows, $vectors>($simd, $operands, $out)
                 },
             )*
             _ => unreachable!("no tile has so many rows"),

@@ -27,6 +27,9 @@ use crate::machine::threads::{Queue, cut, share};
 /// Planes whose distance in bytes is a multiple of this compete for the same places of L1.
 const CROWDED: usize = 2 << 10;
 
+/// Bytes of images that are near anyway: an L2.
+const NEAR: usize = 1 << 20;
+
 /// Lines of fewer pixels are read from channels side by side.
 const SHORT: usize = 8;
 
@@ -224,6 +227,7 @@ impl<T: Element> Job<'_, T> {
         if in_stages {
             reserve(work.totals, len);
         }
+        let far = size_of_val(self.x) + size_of_val(self.dy) > NEAR;
         let mut last: Option<(Block, Strip<_, _>)> = None;
         for index in 0..all {
             let block = self.blocks.get(index);
@@ -231,7 +235,7 @@ impl<T: Element> Job<'_, T> {
                 Some((known, strip)) if known.is_like(&block) => strip,
                 _ => Strip::new(simd, &self.reading, &block),
             };
-            work.next = (index + 1 < all).then(|| self.blocks.get(index + 1));
+            work.next = (far && index + 1 < all).then(|| self.blocks.get(index + 1));
             self.add_block(simd, task, &block, &strip, index % together > 0, work);
             last = Some((block, strip));
             let done = index + 1;

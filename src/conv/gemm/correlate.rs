@@ -253,6 +253,8 @@ impl<T: Element, X: Channels<T>> Job<'_, T, X> {
                 self.x.images().map(|images| self.ahead(images, &task.block, first, tiles))
             });
             let (first, last) = (depth.start == 0, depth.end == sources);
+            let steps = depth.len() * self.correlation.taps.len();
+            let brings = last && steps >= STEPS_TO_BRING && self.correlation.target.step[1] == 1;
             for start in panels.clone().step_by(vectors) {
                 let vectors = vectors.min(panels.end - start);
                 let b = &self.kernel.from(PanelIndex { group: *group, panel: start })
@@ -263,8 +265,7 @@ impl<T: Element, X: Channels<T>> Job<'_, T, X> {
                     let sums = &mut sums[before * S::LANES..];
                     assert!(sums.len() >= piece.pixels * vectors * S::LANES);
                     let mut ahead = ahead.as_mut().and_then(Iterator::next);
-                    let steps = depth.len() * parts[piece.parts.start].stretches.len();
-                    if last && steps >= STEPS_TO_BRING && self.correlation.target.step[1] == 1 {
+                    if brings {
                         self.bring_target(simd, task, start..start + vectors, piece, y);
                     }
                     for (index, part) in parts[piece.parts.clone()].iter().enumerate() {
@@ -324,7 +325,7 @@ impl<T: Element, X: Channels<T>> Job<'_, T, X> {
     }
 
     /// Brings the lines near that a piece's pixels are in, for which writing would wait.
-    #[inline(always)]
+    #[inline(never)]
     fn bring_target<S: Simd<T>>(
         &self,
         simd: S,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::gemm::panels::{PanelIndex, PanelSize, Panels};
 use crate::machine::element::Element;
 use crate::machine::simd::tile::Ahead;
-use crate::machine::simd::{MOST_LANES, Simd, store, transpose};
+use crate::machine::simd::{MOST_LANES, Simd, load_part, store, transpose};
 
 /// How many channels before its turn one is brought near.
 const CHANNELS_AHEAD: usize = 4;
@@ -95,7 +95,18 @@ impl<T: Element> Panels<T> for KernelView<'_, T> {
 
     #[inline(always)]
     fn write<S: Simd<T>>(&self, simd: S, index: PanelIndex, panel: &mut [T], _: &mut [T]) {
-        let [_, channels, taps] = self.size;
+        let [rows, channels, taps] = self.size;
+        if self.row_stride == 1 {
+            // One tap the other way: a channel's rows lie side by side.
+            let first = index.panel * S::LANES;
+            let rows = first..rows.min(first + S::LANES);
+            let source = &self.data[index.group * self.group_stride..];
+            for (channel, target) in panel.chunks_exact_mut(S::LANES).enumerate() {
+                let row = channel * self.channel_stride;
+                store(simd, target, load_part(simd, &source[row + rows.start..row + rows.end]));
+            }
+            return;
+        }
         let run = self.run();
         for from in (0..channels * taps).step_by(run) {
             for at in (0..run).step_by(S::LANES) {

@@ -20,6 +20,7 @@ pub struct Product<'a, T: Element> {
 /// The path that suits a correlation's channels.
 enum Path<'a, T: Element> {
     Direct(direct::correlate::Job<'a, T>),
+    Planes(gemm::planes::Job<'a, T>),
     Blocked(gemm::correlate::Job<'a, T, Images<'a, T>>),
     Winograd(winograd::correlate::Job<'a, T>),
 }
@@ -39,6 +40,10 @@ impl<'a, T: Element> Product<'a, T> {
             let depths = engine.blocking.depths(group_channels[0], taps.len());
             let channels = correlation.groups * group_channels[0];
             let x = Images { x, channels, plane: rows.input * cols.input };
+            if gemm::planes::suits(engine, correlation) {
+                let job = gemm::planes::Job::new(engine, correlation, depths, panels, x, bias);
+                return Path::Planes(job);
+            }
             Path::Blocked(gemm::correlate::Job::new(engine, correlation, depths, panels, x, bias))
         };
         if let (Some(family), Some(panels)) = (family, weights.panels()) {
@@ -63,6 +68,7 @@ impl<'a, T: Element> Product<'a, T> {
     pub fn need(&self) -> Need {
         match &self.path {
             Path::Direct(job) => job.need(),
+            Path::Planes(job) => job.need(),
             Path::Blocked(job) => job.need(),
             Path::Winograd(job) => job.need(),
         }
@@ -72,6 +78,7 @@ impl<'a, T: Element> Product<'a, T> {
     pub fn run(&self, scratch: &Scratch<T>, y: &Shared<T>) {
         match &self.path {
             Path::Direct(job) => job.run(scratch, y),
+            Path::Planes(job) => job.run(scratch, y),
             Path::Blocked(job) => job.run(scratch, y),
             Path::Winograd(job) => job.run(scratch, y),
         }

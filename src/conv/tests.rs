@@ -282,6 +282,32 @@ fn every_kind_of_layer() {
 }
 
 #[test]
+fn kernels_of_one_tap() {
+    for setup in setups() {
+        let [_, lanes] = tile_size::<f32>(setup);
+        for channels in [[6, 5], [5, lanes + 3], [2 * lanes + 1, 21]] {
+            let base = Spec { padding: [[0; 2]; 2], ..spec(channels, [1, 1]) };
+            let specs = [
+                base,
+                Spec { stride: [2, 2], ..base },
+                Spec { stride: [1, 3], ..base },
+                Spec { stride: [3, 2], ..base },
+                Spec { groups: 2, in_channels: 12, out_channels: 14, ..base },
+            ];
+            // Planes around some registers, those of two images in a block, lines that are read together,
+            // and planes that compete for the same places of a cache.
+            let inputs = [[2, 9, 14], [3, 7, 7], [2, 3, 2 * lanes], [2, 5, 2], [1, 32, 64]];
+            let large = setup.blocking.pixels > 100;
+            for input in inputs.into_iter().take(if large { 5 } else { 4 }) {
+                for spec in &specs {
+                    check_all(setup, spec, input);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn lines_that_read_nothing_but_padding() {
     for setup in setups() {
         let base = spec([3, 8], [3, 3]);

@@ -72,6 +72,9 @@ impl<T: Element> Channels<T> for Images<'_, T> {
 /// Plans that a thread keeps, as long as their tables fit.
 const MOST_PLANS: usize = 16;
 
+/// Steps of a tile in which the lines that it will write to come near.
+const STEPS_TO_BRING: usize = 128;
+
 /// One piece of work: it owns its pixels of its output channels.
 struct Task {
     group: usize,
@@ -250,6 +253,8 @@ impl<T: Element, X: Channels<T>> Job<'_, T, X> {
                 self.x.images().map(|images| self.ahead(images, &task.block, first, tiles))
             });
             let (first, last) = (depth.start == 0, depth.end == sources);
+            let steps = depth.len() * self.correlation.taps.len();
+            let brings = last && steps >= STEPS_TO_BRING && self.correlation.target.step[1] == 1;
             for start in panels.clone().step_by(vectors) {
                 let vectors = vectors.min(panels.end - start);
                 let b = &self.kernel.from(PanelIndex { group: *group, panel: start })
@@ -260,6 +265,9 @@ impl<T: Element, X: Channels<T>> Job<'_, T, X> {
                     let sums = &mut sums[before * S::LANES..];
                     assert!(sums.len() >= piece.pixels * vectors * S::LANES);
                     let mut ahead = ahead.as_mut().and_then(Iterator::next);
+                    if brings {
+                        self.bring_target(simd, task, start..start + vectors, piece, y);
+                    }
                     for (index, part) in parts[piece.parts.clone()].iter().enumerate() {
                         let operands = Operands {
                             a: strip_data.as_ptr(),
@@ -315,6 +323,35 @@ impl<T: Element, X: Channels<T>> Job<'_, T, X> {
                 stretch_step: Ahead::<T>::LINE,
             })
         })
+    }
+
+    /// Brings the lines near that a piece's pixels are in, for which writing would wait.
+    #[inline(never)]
+    fn bring_target<S: Simd<T>>(
+        &self,
+        simd: S,
+        task: &Task,
+        panels: Range<usize>,
+        piece: &Piece,
+        y: &Shared<T>,
+    ) {
+        let Correlation { rows, cols, target, groups, group_channels, .. } = self.correlation;
+        let plane = target.plane[0] * target.plane[1];
+        let (line, col) = (piece.first / cols.output, piece.first % cols.output);
+        let image = task.block.image + line / rows.output;
+        let row = target.origin[0] + line % rows.output * target.step[0];
+        let at = row * target.plane[1] + target.origin[1] + col;
+        for panel in panels {
+            let first = panel * S::LANES;
+            let count = S::LANES.min(group_channels[1] - first);
+            let channel = (image * groups + task.group) * group_channels[1] + first;
+            let first = y.at(channel * plane + at, 0);
+            for channel in 0..count {
+                let first = first.wrapping_add(channel * plane);
+                simd.prefetch_to_write(first);
+                simd.prefetch_to_write(first.wrapping_add(piece.pixels - 1));
+            }
+        }
     }
 
     /// Writes the sums of a piece, `[pixels, panels]`, and the bias to the channels of those panels.

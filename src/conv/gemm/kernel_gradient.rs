@@ -1,11 +1,12 @@
 //! The gradient of the kernel: `dW[o, i, m] = Σ_p dy[o, p] · x[i, p + m]` over the pixels of all
 //! images.
 //!
-//! For one tap, this is a product of two matrices whose rows are pixels: the strip's channels side by
-//! side, read from where the tap reads, and the channels of `dy` side by side. Both are transposed
-//! once for all taps; padding is left out of the sums. Where input channels are so few that they don't
-//! fill a register tile, each is taken as one for each kernel column. Tasks divide the channels of
-//! `dW`, never the sum, so each element is summed in the order of blocks and pixels.
+//! For one tap, this is a product of two matrices whose columns are pixels. The channels of `dy` are
+//! transposed once for all taps, so that a register holds output channels; those of `x` are broadcast from
+//! the strip, from where the tap reads on, or from where they lie, if each output pixel is made of the one
+//! in its place. Padding is left out of the sums. Where input channels are so few that they don't fill a
+//! register tile, each is taken as one for each kernel column, and transposed, too. Tasks divide the
+//! channels of `dW`, never the sum, so each element is summed in the order of blocks and pixels.
 
 use std::ops::Range;
 
@@ -19,27 +20,38 @@ use crate::machine::element::Element;
 use crate::machine::isa::Isa;
 use crate::machine::memory::{Buffers, Need, Room, Scratch, reserve, room};
 use crate::machine::shared::Shared;
-use crate::machine::simd::tile::{Ahead, Operands, Sums};
+use crate::machine::simd::tile::{Across, Ahead, Operands, Sums};
 use crate::machine::simd::{MOST_LANES, Simd, WithSimd, load, store, transpose};
 use crate::machine::threads::{Queue, cut, share};
 
+/// Planes whose distance in bytes is a multiple of this compete for the same places of L1.
+const CROWDED: usize = 2 << 10;
+
+/// Bytes of images that are near anyway: an L2.
+const NEAR: usize = 1 << 20;
+
+/// Lines of fewer pixels are read from channels side by side.
+const SHORT: usize = 8;
+
 /// One piece of work: it owns some input channels `i` of some panels of output channels of a group.
-struct Task {
-    group: usize,
-    inputs: Range<usize>,
-    panels: Range<usize>,
+pub struct Task {
+    pub group: usize,
+    pub inputs: Range<usize>,
+    pub panels: Range<usize>,
 }
 
 /// The gradient of the kernel, `[O, n, M, N]`, ready to be computed.
 pub struct Job<'a, T> {
-    geometry: &'a Geometry,
-    reading: Reading<'a>,
+    pub geometry: &'a Geometry,
+    pub reading: Reading<'a>,
     /// Kernel columns that are taken as input channels: all or one.
     columns: usize,
+    /// Whether each output pixel is made of the one pixel in its place, so that no strip is copied.
+    in_place: bool,
     tasks: Vec<Task>,
     blocks: Blocks,
-    x: &'a [T],
-    dy: &'a [T],
+    pub x: &'a [T],
+    pub dy: &'a [T],
     isa: Isa,
     threads: usize,
     need: Need,
@@ -61,6 +73,11 @@ impl<'a, T: Element> Job<'a, T> {
         let Most { inputs, .. } = most(engine, geometry);
         let few = 2 * spec.group_inputs() <= tile_rows && !reading.joined_lines;
         let columns = if few { cols.offsets.len() } else { 1 };
+        let plane = geometry.input_pixels();
+        let in_place = !(plane * size_of::<T>()).is_multiple_of(CROWDED)
+            && [rows, cols]
+                .iter()
+                .all(|axis| axis.offsets == [0] && axis.step == 1 && axis.input == axis.output);
         let width = |inputs: usize| {
             (inputs * columns).div_ceil(tile_rows) * tile_rows.next_multiple_of(lanes)
         };
@@ -82,9 +99,10 @@ impl<'a, T: Element> Job<'a, T> {
         };
         let x_len = (positions + MOST_LANES) * width(inputs);
         let sums = reading.taps() * inputs * panels * lanes;
+        let packs = columns > 1 || (!in_place && cols.output < SHORT);
         let lens = [
-            reading.most_elements(&blocks, inputs),
-            x_len,
+            if in_place { 0 } else { reading.most_elements(&blocks, inputs) },
+            if packs { x_len } else { 0 },
             blocks.most_pixels() * panels * lanes,
             sums,
             if blocks_together(blocks.len()) < blocks.len() { sums } else { 0 },
@@ -92,7 +110,13 @@ impl<'a, T: Element> Job<'a, T> {
         let tables = reading.most_tables(&blocks);
         let need = Need { threads: threads.min(tasks.len()), lens, tables };
         let isa = engine.isa;
-        Ok(Self { geometry, reading, columns, tasks, blocks, x, dy, isa, threads, need })
+        Ok(Self { geometry, reading, columns, in_place, tasks, blocks, x, dy, isa, threads, need })
+    }
+
+    /// Whether the channels of `x` are transposed, too: kernel columns aren't a distance apart, and a tile
+    /// whose rows are takes longer to start a line.
+    fn packs(&self) -> bool {
+        self.columns > 1 || (!self.in_place && self.reading.cols.output < SHORT)
     }
 
     /// What [`Job::run`] works in.
@@ -175,6 +199,8 @@ struct Work<'a, T> {
     totals: &'a mut Vec<T>,
     /// By tap, the stretches of pixels to sum.
     stretches: Vec<[usize; 2]>,
+    /// The block after this one.
+    next: Option<Block>,
 }
 
 impl<T: Element> WithSimd<T> for Worker<'_, T> {
@@ -183,7 +209,7 @@ impl<T: Element> WithSimd<T> for Worker<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
         let Self { job, queue, buffers: [strip, x, dy, sums, totals], dw } = self;
-        let mut work = Work { strip, x, dy, sums, totals, stretches: Vec::new() };
+        let mut work = Work { strip, x, dy, sums, totals, stretches: Vec::new(), next: None };
         while let Some(index) = queue.take() {
             job.perform(simd, &job.tasks[index], &mut work, dw);
         }
@@ -201,6 +227,7 @@ impl<T: Element> Job<'_, T> {
         if in_stages {
             reserve(work.totals, len);
         }
+        let far = size_of_val(self.x) + size_of_val(self.dy) > NEAR;
         let mut last: Option<(Block, Strip<_, _>)> = None;
         for index in 0..all {
             let block = self.blocks.get(index);
@@ -208,6 +235,7 @@ impl<T: Element> Job<'_, T> {
                 Some((known, strip)) if known.is_like(&block) => strip,
                 _ => Strip::new(simd, &self.reading, &block),
             };
+            work.next = (far && index + 1 < all).then(|| self.blocks.get(index + 1));
             self.add_block(simd, task, &block, &strip, index % together > 0, work);
             last = Some((block, strip));
             let done = index + 1;
@@ -233,7 +261,7 @@ impl<T: Element> Job<'_, T> {
         add: bool,
         work: &mut Work<T>,
     ) {
-        let Work { strip: strip_data, x, dy, sums, stretches, .. } = work;
+        let Work { strip: strip_data, x, dy, sums, stretches, next, .. } = work;
         let Reading { rows, cols, joined_lines, .. } = self.reading;
         let panel_rows = S::MR.next_multiple_of(S::LANES);
         // An input channel, or one and a kernel column.
@@ -242,10 +270,15 @@ impl<T: Element> Job<'_, T> {
         let folded = self.columns > 1;
         let pixels = block.pixels();
         let (lines, line_len) = self.reading.lines(block);
+        let packed = self.packs();
         let positions = if folded { strip.rows() * line_len } else { strip.channel_len };
-        reserve(x, panels * positions * panel_rows + MOST_LANES * panel_rows);
-        self.fill_strip(simd, task, block.image, strip, strip_data);
-        for (panel, channels) in cut(channels, panels).enumerate() {
+        if packed {
+            reserve(x, panels * positions * panel_rows + MOST_LANES * panel_rows);
+        }
+        if !self.in_place {
+            self.fill_strip(simd, task, block.image, strip, strip_data);
+        }
+        for (panel, channels) in cut(channels, panels).enumerate().filter(|_| packed) {
             let x = &mut x[panel * positions * panel_rows..];
             if !folded {
                 let source = &strip_data[channels.start * strip.channel_len..];
@@ -269,6 +302,13 @@ impl<T: Element> Job<'_, T> {
 
         let width = task.panels.len() * S::LANES;
         let kernel_cols = cols.offsets.len() / self.columns;
+        let stretch = if self.in_place {
+            self.in_place_stretches(block, S::LANES, stretches)
+        } else {
+            [lines, line_len]
+        };
+        let ahead = next.as_ref().map(|next| self.ahead(task, next, S::LANES, stretch));
+        let mut ahead = ahead.into_iter().flatten();
         for tap in 0..rows.offsets.len() * kernel_cols {
             let at = [tap / kernel_cols, tap % kernel_cols];
             let nonzero = if joined_lines || folded {
@@ -277,18 +317,35 @@ impl<T: Element> Job<'_, T> {
                 let cols = cols.nonzero(block.cols.clone(), at[1]);
                 cols.start - block.cols.start..cols.end - block.cols.start
             };
-            stretches.clear();
-            stretches.extend((0..lines).filter_map(|line| {
-                let a = match folded {
-                    true => strip.row(line, at[0])? * line_len,
-                    false => strip.start(line, at)? + nonzero.start,
-                };
-                let b = line * line_len + nonzero.start;
-                Some([a * panel_rows, b * S::LANES])
-            }));
+            if !self.in_place {
+                stretches.clear();
+                stretches.extend((0..lines).filter_map(|line| {
+                    let a = match folded {
+                        true => strip.row(line, at[0])? * line_len,
+                        false => strip.start(line, at)? + nonzero.start,
+                    };
+                    let a = if packed { a * panel_rows } else { a };
+                    let b = line * line_len + nonzero.start;
+                    Some([a, b * S::LANES])
+                }));
+            }
+            let steps = if self.in_place { stretch[1] } else { nonzero.len() };
             for (panel, channels) in cut(channels, panels).enumerate() {
                 let vectors_at_once = S::tile_vectors(channels.len());
-                let a = &x[panel * positions * panel_rows..][..positions * panel_rows];
+                let (a, a_row) = match (packed, self.in_place) {
+                    (true, _) => (&x[panel * positions * panel_rows..], panel_rows),
+                    (false, true) => {
+                        let spec = &self.geometry.spec;
+                        let first = task.group * spec.group_inputs() + task.inputs.start;
+                        let channel = block.image * spec.in_channels + first + channels.start;
+                        let plane = self.geometry.input_pixels();
+                        (&self.x[channel * plane..], plane)
+                    }
+                    (false, false) => {
+                        let len = strip.channel_len;
+                        (&strip_data[channels.start * len..], len)
+                    }
+                };
                 for first in (0..task.panels.len()).step_by(vectors_at_once) {
                     let vectors = vectors_at_once.min(task.panels.len() - first);
                     let b = &dy[first * pixels * S::LANES..][..vectors * pixels * S::LANES];
@@ -296,20 +353,27 @@ impl<T: Element> Job<'_, T> {
                         a: a.as_ptr(),
                         b: b.as_ptr(),
                         stretches,
-                        steps: nonzero.len(),
+                        steps,
                         a_step: panel_rows,
                         b_step: S::LANES,
                         b_panel: pixels * S::LANES,
-                        ahead: Ahead::NOTHING,
+                        ahead: ahead.next().unwrap_or(Ahead::NOTHING),
                     };
                     let first_channel = tap * task.inputs.len() * self.columns + channels.start;
                     let sums = &mut sums[first_channel * width + first * S::LANES..];
                     assert!(sums.len() >= (channels.len() - 1) * width + vectors * S::LANES);
                     let out = Sums { data: sums.as_mut_ptr(), row_step: width, add };
-                    // SAFETY: a stretch reads columns of a line of the block, each of which has
-                    // `panel_rows` channels in `a`, at the position that the strip gives, and a
-                    // vector in each panel of `b`; `sums` has a vector for each panel and channel.
-                    unsafe { simd.tile(channels.len(), vectors, &operands, out) };
+                    // SAFETY: a stretch reads columns of a line of the block, of each channel: in the
+                    // strip, or where they lie, or side by side in `x`; and a vector in each panel of
+                    // `b`. `sums` has a vector for each panel and channel.
+                    unsafe {
+                        if packed {
+                            simd.tile(channels.len(), vectors, &operands, out);
+                        } else {
+                            let across = Across { operands, a_row };
+                            simd.tile_across(channels.len(), vectors, &across, out);
+                        }
+                    }
                 }
             }
         }

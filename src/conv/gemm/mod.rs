@@ -19,11 +19,15 @@
 //!     write acc transposed, with the bias, to the lines of y
 //! ```
 //!
+//! Kernels of one tap need no strip where pixels lie side by side, and no transposition: [`planes`].
+//!
 //! An element of `y` is summed over `K` in an order that its layer and its place in the image fix:
 //! results depend neither on the number of threads nor on the other images of the batch.
 //! `docs/engine.md` says why it is so.
 
+mod ahead;
 pub mod correlate;
 pub mod kernel_gradient;
 pub mod panels;
 pub mod plan;
+pub mod planes;

@@ -9,7 +9,7 @@ use super::source::Layout;
 use super::tiles::{Class, Region, Tiles};
 use crate::machine::element::Element;
 use crate::machine::shared::Shared;
-use crate::machine::simd::tile::{Ahead, Operands, Sums};
+use crate::machine::simd::tile::{Across, Ahead, Operands, Sums};
 use crate::machine::simd::{MOST_LANES, Simd, load, load_part, transpose};
 use crate::machine::threads::cut;
 
@@ -105,12 +105,13 @@ impl<T: Element> Products<'_, T> {
                                 ahead: if first == 0 { ahead } else { Ahead::NOTHING },
                             };
                             let data = data[first * S::LANES..].as_mut_ptr();
+                            let across = Across { operands, a_row: S::LANES };
                             let out = Sums { data, row_step: tile_len, add };
                             let vectors = most.min(kernel.panels - first);
                             // SAFETY: a stretch reads the lanes of a panel of `part.len()` tiles of the
                             // point, and as many registers of each of the kernel's panels; `products` has
                             // a register for each panel of each tile, all as asserted above.
-                            unsafe { simd.tile_of_rows(part.len(), vectors, &operands, out) };
+                            unsafe { simd.tile_across(part.len(), vectors, &across, out) };
                         }
                     };
                     if whole > 0 {

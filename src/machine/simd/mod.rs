@@ -14,7 +14,7 @@ pub mod x86;
 
 use std::ops::Range;
 
-use tile::{Operands, Sums};
+use tile::{Across, Operands, Sums};
 
 /// A vector instruction set for elements of type `T`. Holding a value is the proof that this
 /// machine has the instructions.
@@ -79,6 +79,8 @@ pub trait Simd<T: Copy>: Copy {
 
     /// Asks for the cache line at an address, any address, to be brought near.
     fn prefetch(self, _source: *const T) {}
+    /// Asks for the cache line at an address, any address, to be brought near to be written.
+    fn prefetch_to_write(self, _target: *const T) {}
     /// The lanes of two registers in turn: `a₀ b₀ a₁ b₁ …`, the near half and the far half.
     fn zip(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2];
     /// Writes the lanes `mask` to `target` plus twice the lane.
@@ -102,12 +104,11 @@ pub trait Simd<T: Copy>: Copy {
     /// As for [`tile::tile`].
     unsafe fn tile(self, rows: usize, vectors: usize, operands: &Operands<T>, out: Sums<T>);
 
-    /// The same where rows of `a` are `LANES` elements apart: row `r` is multiplied by
-    /// `a[a₀ + p · a_step + r · LANES]`.
+    /// The register tile [`tile::tile_across`], as [`Simd::tile`].
     ///
     /// # Safety
-    /// As for [`tile::tile`].
-    unsafe fn tile_of_rows(self, rows: usize, vectors: usize, operands: &Operands<T>, out: Sums<T>);
+    /// As for [`tile::tile_across`].
+    unsafe fn tile_across(self, rows: usize, vectors: usize, operands: &Across<T>, out: Sums<T>);
 }
 
 /// Reads the first `LANES` elements.
@@ -177,52 +178,48 @@ pub trait WithSimd<T: Copy> {
     fn run<S: Simd<T>>(self, simd: S) -> Self::Output;
 }
 
-/// Writes [`Simd::tile`] and [`Simd::tile_of_rows`]: one monomorphic register tile for each number of
+/// Writes [`Simd::tile`] and [`Simd::tile_across`]: one monomorphic register tile for each number of
 /// registers side by side and of rows, behind a function that is compiled once with the instructions
 /// enabled.
 macro_rules! tiles {
-    ($t:ty, $features:tt, $($lists:tt)*) => {
-        $crate::machine::simd::tiles!(@function tile, 1, $t, $features, $($lists)*);
-        $crate::machine::simd::tiles!(
-            @function tile_of_rows, <Self as Simd<$t>>::LANES, $t, $features, $($lists)*
-        );
+    ($t:ty, $features:tt, $($vectors:literal: $rows:tt),*) => {
+        $crate::machine::simd::tiles!(@tile tile, Operands, $t, $features, $($vectors: $rows),*);
+        $crate::machine::simd::tiles!(@tile tile_across, Across, $t, $features, $($vectors: $rows),*);
     };
-    (@function $name:ident, $apart:expr, $t:ty, [$($feature:meta)?], $($vectors:literal: $rows:tt),*) => {
-        unsafe fn $name(
+    (@tile $tile:ident, $operands:ident, $t:ty, [$($feature:meta)?], $($vectors:literal: $rows:tt),*) => {
+        unsafe fn $tile(
             self,
             rows: usize,
             vectors: usize,
-            operands: &$crate::machine::simd::tile::Operands<$t>,
+            operands: &$crate::machine::simd::tile::$operands<$t>,
             out: $crate::machine::simd::tile::Sums<$t>,
         ) {
             $(#[$feature])?
-            unsafe fn dispatch<S: Simd<$t>, const APART: usize>(
+            unsafe fn dispatch<S: Simd<$t>>(
                 simd: S,
                 rows: usize,
                 vectors: usize,
-                operands: &$crate::machine::simd::tile::Operands<$t>,
+                operands: &$crate::machine::simd::tile::$operands<$t>,
                 out: $crate::machine::simd::tile::Sums<$t>,
             ) {
                 match vectors {
                     $($vectors => $crate::machine::simd::tiles!(
-                        @rows $t, simd, rows, operands, out, $vectors, $rows
+                        @rows $tile, $t, simd, rows, operands, out, $vectors, $rows
                     ),)*
                     _ => unreachable!("no tile has so many registers side by side"),
                 }
             }
             // SAFETY: the caller's promise, passed on; `self` proves the instructions.
-            unsafe { dispatch::<Self, { $apart }>(self, rows, vectors, operands, out) }
+            unsafe { dispatch(self, rows, vectors, operands, out) }
         }
     };
-    (@rows $t:ty, $simd:ident, $of:ident, $operands:ident, $out:ident, $vectors:literal,
+    (@rows $tile:ident, $t:ty, $simd:ident, $of:ident, $operands:ident, $out:ident, $vectors:literal,
         [$($rows:literal)*]) => {
         match $of {
             $(
                 // SAFETY: the caller's promise, passed on.
                 $rows => unsafe {
-                    $crate::machine::simd::tile::tile::<$t, S, $rows, $vectors, APART>(
-                        $simd, $operands, $out,
-                    )
+                    $crate::machine::simd::tile::$tile::<$t, S, $rows, $vectors>($simd, $operands, $out)
                 },
             )*
             _ => unreachable!("no tile has so many rows"),

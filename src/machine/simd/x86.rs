@@ -100,6 +100,12 @@ macro_rules! x86 {
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(source.cast()) }
             }
 
+            #[inline(always)]
+            fn prefetch_to_write(self, target: *const $t) {
+                // SAFETY: the instruction never faults; an x86-64 machine that doesn't know it, does nothing.
+                unsafe { _mm_prefetch::<_MM_HINT_ET0>(target.cast()) }
+            }
+
             $masked!($t);
             tiles!($t, [target_feature(enable = $features)], $($vectors: $rows),*);
         }

@@ -1,10 +1,5 @@
-//! Feature composition: `y = W * (D∘x) + b`, a depthwise convolution by `D` followed by a 1×1
-//! convolution by `W`.
-//!
-//! The features `F[i·S + s, p] = Σ_m D[c, m, s] · x[c, p + m]` of a block of pixels are made when the
-//! product of `W` needs them, and never exist as whole images. There is no backward pass here: the
-//! gradients of both compositions are the same, and by the composed kernel they take fewer
-//! multiply-accumulates wherever there are more pixels than taps.
+//! Features as channels of a matrix product: those of a block of pixels are made when the product of `W`
+//! needs them, and never exist as whole images.
 
 use std::ops::Range;
 
@@ -24,9 +19,8 @@ use crate::machine::memory::{Room, Scratch};
 use crate::machine::shared::Shared;
 use crate::machine::simd::{Simd, load_part, store_part};
 
-/// Writes `y`, `[B, O, OH, OW]`, if there is room for what that needs. `composer` must pair by input
-/// channel.
-pub(crate) fn forward<T: Element>(
+/// Writes `y`, `[B, O, OH, OW]`.
+pub(super) fn forward<T: Element>(
     engine: &Engine<T>,
     geometry: &Geometry,
     Factors { composer, d_offset, w }: Factors<T>,
@@ -34,9 +28,6 @@ pub(crate) fn forward<T: Element>(
     bias: Option<&[T]>,
     y: &mut [T],
 ) -> Room<()> {
-    if y.is_empty() {
-        return Ok(());
-    }
     let &Composer { groups, group_inputs, group_outputs, d_mul, .. } = composer;
     let group_features = group_inputs * d_mul;
     let in_place = |pixels: usize| TapAxis {

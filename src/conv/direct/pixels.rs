@@ -11,13 +11,14 @@
 
 use std::ops::Range;
 
+use super::blocks;
 use super::recent::Recent;
-use super::{MOST, blocks};
 use crate::config::geometry::Geometry;
 use crate::conv::engine::Engine;
 use crate::conv::strip::Strip;
 use crate::conv::strip::axis::TapAxis;
 use crate::conv::strip::reading::{Block, Blocks, Reading};
+use crate::conv::strip::vectors::{Places, Vectors};
 use crate::machine::element::Element;
 use crate::machine::isa::Isa;
 use crate::machine::memory::{Need, Scratch};
@@ -170,24 +171,12 @@ impl<T: Element, K: PixelSums<T>> Job<'_, T, K> {
         let x = &self.x[image * groups * sources * plane..];
         strip.fill(simd, x, plane, group * sources..(group + 1) * sources, data);
         let tile = Tile { job: self, block, image, source: Source { group, strip, data }, y };
-        let [lines, cols] = [block.lines.len(), block.cols.len()];
-        let rows = 0..reading.rows.offsets.len();
-        let reads = |line: usize, row: usize| strip.row(line, row).is_some();
-        let mut line = 0;
-        while line < lines {
-            let two = line + 1 < lines
-                && rows.clone().all(|row| reads(line, row) == reads(line + 1, row));
-            let mut col = 0;
-            while col < cols {
-                let next = if two { [line + 1, col] } else { [line, col + S::LANES] };
-                if next[1] < cols {
-                    tile.compute(simd, [[line, col], next]);
-                } else {
-                    tile.compute(simd, [[line, col]]);
-                }
-                col = if two { col } else { next[1] } + S::LANES;
+        let mut sums = [[simd.zero(); 2 * MOST]; 2];
+        for places in Vectors::new(strip, [block.lines.len(), block.cols.len()], S::LANES) {
+            match places {
+                Places::One(places) => tile.compute(simd, places, &mut sums),
+                Places::Two(places) => tile.compute(simd, places, &mut sums),
             }
-            line += if two { 2 } else { 1 };
         }
     }
 }
@@ -207,25 +196,26 @@ impl<T: Element, M: Copy, E: Copy, K: PixelSums<T>> Tile<'_, T, M, E, K> {
         &self,
         simd: S,
         places: [[usize; 2]; V],
+        sums: &mut [[S::Vector; 2 * MOST]; 2],
     ) {
         let Self { job, block, image, ref source, y } = *self;
         let targets = job.group_channels[1];
-        let mut sums = [[simd.zero(); V]; MOST];
+        let [sums, part] = sums.each_mut().map(|sums| &mut sums.as_chunks_mut::<V>().0[..targets]);
         for (index, inputs) in job.parts.iter().enumerate() {
-            let mut part = [[simd.zero(); V]; MOST];
-            job.sums.add(simd, source, inputs.clone(), places, &mut part[..targets]);
+            part.fill([simd.zero(); V]);
+            job.sums.add(simd, source, inputs.clone(), places, part);
             if index == 0 {
-                sums = part;
+                sums.copy_from_slice(part);
                 continue;
             }
-            for (sums, part) in sums.iter_mut().zip(part) {
-                for (sum, part) in sums.iter_mut().zip(part) {
+            for (sums, part) in sums.iter_mut().zip(&*part) {
+                for (sum, &part) in sums.iter_mut().zip(part) {
                     *sum = simd.add(*sum, part);
                 }
             }
         }
         let [height, width] = [job.reading.rows.output, job.reading.cols.output];
-        for (target, sums) in sums[..targets].iter().enumerate() {
+        for (target, sums) in sums.iter().enumerate() {
             let channel = source.group * targets + target;
             let bias = simd.splat(job.bias.map_or(T::zero(), |bias| bias[channel]));
             let channel = image * job.groups * targets + channel;
@@ -239,3 +229,6 @@ impl<T: Element, M: Copy, E: Copy, K: PixelSums<T>> Tile<'_, T, M, E, K> {
         }
     }
 }
+
+/// Most output channels of a group.
+pub const MOST: usize = 16;

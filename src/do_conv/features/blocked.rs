@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::depthwise::{Depthwise, Receiver};
 use crate::compose::{Composer, Factors};
 use crate::config::geometry::Geometry;
 use crate::config::padding::PaddingMode;
@@ -14,20 +15,22 @@ use crate::conv::kernel_view::KernelView;
 use crate::conv::strip::Strip;
 use crate::conv::strip::axis::TapAxis;
 use crate::conv::strip::reading::{Block, Blocks, Reading};
+use crate::conv::strip::vectors::{Places, Vectors};
 use crate::machine::element::Element;
 use crate::machine::memory::{Room, Scratch};
 use crate::machine::shared::Shared;
-use crate::machine::simd::{Simd, load_part, store_part};
+use crate::machine::simd::{Simd, store_part};
 
 /// Writes `y`, `[B, O, OH, OW]`.
 pub(super) fn forward<T: Element>(
     engine: &Engine<T>,
     geometry: &Geometry,
-    Factors { composer, d_offset, w }: Factors<T>,
+    factors: Factors<T>,
     x: &[T],
     bias: Option<&[T]>,
     y: &mut [T],
 ) -> Room<()> {
+    let Factors { composer, w, .. } = factors;
     let &Composer { groups, group_inputs, group_outputs, d_mul, .. } = composer;
     let group_features = group_inputs * d_mul;
     let in_place = |pixels: usize| TapAxis {
@@ -53,9 +56,8 @@ pub(super) fn forward<T: Element>(
     let (rows, cols) =
         (TapAxis::forward(&geometry.rows, mode), TapAxis::forward(&geometry.cols, mode));
     let reading = Reading::new(&rows, &cols, geometry.spec.in_channels, engine.most_rows());
-    let mut d = engine.memory.buffer(d_offset.len())?;
-    composer.depthwise(d_offset, &mut d);
-    let features = Features { composer, reading, plane: geometry.input_pixels(), d: &d, x };
+    let d = Depthwise::new(engine, &factors)?;
+    let features = Features { d_mul, reading, plane: geometry.input_pixels(), d: &d, x };
     // All features of a channel at a time.
     let depths = engine.blocking.depths(group_inputs, d_mul);
     let depths = depths.into_iter().map(|depth| depth.start * d_mul..depth.end * d_mul);
@@ -67,13 +69,12 @@ pub(super) fn forward<T: Element>(
 }
 
 /// The features of images, as channels: `S` for each input channel.
-struct Features<'a, T> {
-    composer: &'a Composer,
+struct Features<'a, T: Element> {
+    d_mul: usize,
     reading: Reading<'a>,
     /// Pixels of an input channel.
     plane: usize,
-    /// `[I, MN, S]`.
-    d: &'a [T],
+    d: &'a Depthwise<'a, T>,
     x: &'a [T],
 }
 
@@ -93,70 +94,50 @@ impl<T: Element> Channels<T> for Features<'_, T> {
         target: &mut Vec<T>,
         patch: &mut Vec<T>,
     ) {
-        let Composer { taps, d_mul, .. } = *self.composer;
+        let &Self { d_mul, ref reading, plane, d, x } = self;
         features.reserve(channels.len(), target);
-        let pixels = Strip::new(simd, &self.reading, block);
-        let (lines, line_len) = self.reading.lines(block);
-        let kernel_cols = self.reading.cols.offsets.len();
-        // Of a line, where each tap starts to read that doesn't read zeros.
-        let mut starts = Vec::with_capacity(taps);
-        let x = &self.x[block.image * self.reading.channels * self.plane..];
+        let strip = &Strip::new(simd, reading, block);
+        let (lines, line_len) = reading.lines(block);
+        let x = &x[block.image * reading.channels * plane..];
         let inputs = channels.start / d_mul..channels.end / d_mul;
-        let len = features.channel_len;
-        for (input, target) in inputs.zip(target.chunks_exact_mut(d_mul * len)) {
-            pixels.fill(simd, x, self.plane, input..input + 1, patch);
-            let d = &self.d[input * taps * d_mul..][..taps * d_mul];
-            for line in 0..lines {
-                starts.clear();
-                starts.extend((0..taps).filter_map(|tap| {
-                    let start = pixels.start(line, [tap / kernel_cols, tap % kernel_cols])?;
-                    Some([start, tap * d_mul])
-                }));
-                let (starts, pixels) = (&starts, line_len);
-                let products = Products { x: patch, d, starts, pixels, step: len };
-                let target = &mut target[line * line_len..];
-                let mut s = 0;
-                while s + 4 <= d_mul {
-                    products.write::<S, 4>(simd, s, target);
-                    s += 4;
-                }
-                while s < d_mul {
-                    products.write::<S, 1>(simd, s, target);
-                    s += 1;
+        let step = features.channel_len;
+        for (input, target) in inputs.zip(target.chunks_exact_mut(d_mul * step)) {
+            strip.fill(simd, x, plane, input..input + 1, patch);
+            let strip = (strip, &patch[..]);
+            for places in Vectors::new(strip.0, [lines, line_len], S::LANES) {
+                match places {
+                    Places::One(places) => {
+                        let mut write = Write { target, step, line_len, places };
+                        d.features(simd, input, strip, places, &mut write);
+                    }
+                    Places::Two(places) => {
+                        let mut write = Write { target, step, line_len, places };
+                        d.features(simd, input, strip, places, &mut write);
+                    }
                 }
             }
         }
     }
 }
 
-/// The features of one channel and line.
-struct Products<'a, T> {
-    /// The channel's strip.
-    x: &'a [T],
-    /// `[MN, S]`.
-    d: &'a [T],
-    /// Where each tap that doesn't read zeros starts in `x` and in `d`.
-    starts: &'a [[usize; 2]],
-    pixels: usize,
+/// Writes features of a channel.
+struct Write<'a, T, const V: usize> {
+    target: &'a mut [T],
     /// From one feature to the next.
     step: usize,
+    line_len: usize,
+    /// The line and column of each vector.
+    places: [[usize; 2]; V],
 }
 
-impl<T: Element> Products<'_, T> {
-    /// Writes `Q` features from `s` on: `target[s · step + p] = Σ_m D[m, s] · x[m, p]`.
+impl<T: Element, S: Simd<T>, const V: usize> Receiver<T, S, V> for Write<'_, T, V> {
     #[inline(always)]
-    fn write<S: Simd<T>, const Q: usize>(&self, simd: S, s: usize, target: &mut [T]) {
-        for first in (0..self.pixels).step_by(S::LANES) {
-            let len = S::LANES.min(self.pixels - first);
-            let mut sums = [simd.zero(); Q];
-            for &[x, d] in self.starts {
-                let x = load_part(simd, &self.x[x + first..][..len]);
-                for (sum, &d) in sums.iter_mut().zip(&self.d[d + s..][..Q]) {
-                    *sum = simd.fma(simd.splat(d), x, *sum);
-                }
-            }
-            for (q, &sum) in sums.iter().enumerate() {
-                store_part(simd, &mut target[(s + q) * self.step + first..][..len], sum);
+    fn take<const Q: usize>(&mut self, simd: S, s: usize, features: &[[S::Vector; V]; Q]) {
+        for (q, feature) in features.iter().enumerate() {
+            for ([line, col], &vector) in self.places.into_iter().zip(feature) {
+                let len = S::LANES.min(self.line_len - col);
+                let start = (s + q) * self.step + line * self.line_len + col;
+                store_part(simd, &mut self.target[start..][..len], vector);
             }
         }
     }

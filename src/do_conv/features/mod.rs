@@ -6,11 +6,12 @@
 //! multiply-accumulates wherever there are more pixels than taps.
 
 mod blocked;
+mod depthwise;
 mod direct;
 
 use crate::compose::Factors;
 use crate::config::geometry::Geometry;
-use crate::conv;
+use crate::conv::direct::pixels::MOST;
 use crate::conv::engine::Engine;
 use crate::machine::element::Element;
 use crate::machine::memory::Room;
@@ -28,7 +29,7 @@ pub(crate) fn forward<T: Element>(
     if y.is_empty() {
         return Ok(());
     }
-    match conv::direct::suits(geometry.spec.group_outputs()) {
+    match geometry.spec.group_outputs() <= MOST {
         true => direct::forward(engine, geometry, factors, x, bias, y),
         false => blocked::forward(engine, geometry, factors, x, bias, y),
     }

@@ -26,6 +26,10 @@ use crate::machine::shared::Shared;
 use crate::machine::simd::{Simd, WithSimd};
 use crate::machine::threads::{Queue, cut_at, share};
 
+/// Most output channels of a group: as many as a register of `f32` has lanes at most, since a register of
+/// them is as full.
+pub const MOST: usize = 16;
+
 /// The channels of a group's strip.
 pub struct Source<'a, T, M, E> {
     pub group: usize,
@@ -69,7 +73,7 @@ pub struct Job<'a, T, K> {
 }
 
 impl<'a, T: Element, K: PixelSums<T>> Job<'a, T, K> {
-    /// Of a geometry that [suits](super::suits) this path, with the
+    /// Of at most [`MOST`] output channels a group, with the
     /// [`kernel_axes`](crate::conv::kernel_axes), by `maccs` multiply-accumulates.
     pub fn new(
         engine: &Engine<T>,
@@ -229,6 +233,3 @@ impl<T: Element, M: Copy, E: Copy, K: PixelSums<T>> Tile<'_, T, M, E, K> {
         }
     }
 }
-
-/// Most output channels of a group.
-pub const MOST: usize = 16;

@@ -8,6 +8,8 @@
 mod blocked;
 mod depthwise;
 mod direct;
+#[cfg(test)]
+mod tests;
 
 use crate::compose::Factors;
 use crate::config::geometry::Geometry;
@@ -29,8 +31,9 @@ pub(crate) fn forward<T: Element>(
     if y.is_empty() {
         return Ok(());
     }
-    match geometry.spec.group_outputs() <= MOST {
-        true => direct::forward(engine, geometry, factors, x, bias, y),
-        false => blocked::forward(engine, geometry, factors, x, bias, y),
-    }
+    let compute = match geometry.spec.group_outputs() <= MOST {
+        true => direct::forward,
+        false => blocked::forward,
+    };
+    compute(engine, geometry, factors, x, bias, y)
 }

@@ -108,12 +108,6 @@ impl Composer {
         (s < d_mul / taps * taps).then_some(s % taps)
     }
 
-    /// Writes `D = d_offset + E`, `[channels, MN, S]`.
-    pub fn depthwise<T: Element>(&self, d_offset: &[T], d: &mut [T]) {
-        d.copy_from_slice(d_offset);
-        self.at_identity(d).for_each(|value| *value += T::one());
-    }
-
     /// Multiply-accumulates of one composition; saturates.
     pub fn maccs(&self) -> usize {
         [self.groups, self.group_outputs, self.group_inputs, self.taps, self.d_mul]

@@ -2,7 +2,7 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use do_conv::PaddingMode::{Circular, Reflect};
-use do_conv::{Conv2d, Conv2dConfig, DoConv2d, DoConv2dConfig};
+use do_conv::{Composition, Conv2d, Conv2dConfig, DoConv2d, DoConv2dConfig};
 use ndarray::Array4;
 use rayon::ThreadPoolBuilder;
 
@@ -66,6 +66,27 @@ fn a_pass_takes_two_mebibytes_a_thread_at_most() {
             "{in_channels}→{out_channels}, {kernel_size:?}, {groups} groups, {input:?}: forward \
              {forward:.2} MiB, backward {backward:.2} MiB"
         );
+    }
+}
+
+#[test]
+fn a_pass_by_features_takes_two_mebibytes_a_thread_at_most() {
+    for (config, input) in layers() {
+        let taps: usize = config.conv.kernel_size.iter().product();
+        if taps > 100 {
+            continue; // Seconds of work, and no other tables than those of long kernels of one column.
+        }
+        let layer: DoConv2d<f32> =
+            config.clone().composition(Composition::Feature).init(1).unwrap();
+        let x = Array4::ones(input);
+        let mut y = Array4::zeros(layer.output_shape(input).unwrap());
+        // D, and W packed in up to a register's lanes of channels more.
+        let outputs = config.conv.out_channels / config.conv.groups;
+        let packed = layer.w().len() * 16usize.div_ceil(outputs).max(2);
+        let d = layer.d_offset().map_or(0, |d_offset| d_offset.len());
+        let info = count(|| layer.forward_into(&x, &mut y).unwrap());
+        let most = 2 * MIB + 4 * (packed + d) as u64;
+        assert!(info.bytes_max <= most, "{config:?}, {input:?}: {info:?}");
     }
 }
 

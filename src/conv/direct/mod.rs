@@ -3,6 +3,7 @@
 
 pub mod correlate;
 pub mod kernel_gradient;
+pub mod pixels;
 mod recent;
 
 use super::strip::reading::{Blocks, Reading};

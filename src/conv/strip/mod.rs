@@ -8,6 +8,7 @@
 pub mod axis;
 pub mod line;
 pub mod reading;
+pub mod vectors;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -27,15 +28,14 @@ pub struct Strip<M, E> {
     pub channel_len: usize,
     /// Rows and columns of the kernel.
     kernel: [usize; 2],
-    pixels: usize,
-    joined_lines: bool,
     /// Where in the source's first channel each row starts; none for zeros.
     row_starts: Vec<Option<usize>>,
     row_len: usize,
     segments: Vec<Segment<M, E>>,
     /// By kernel column, where in a row the pixel is that the block's first column reads.
     tap_starts: Vec<usize>,
-    /// By line and kernel row, the row that is read; none for zeros.
+    /// By line and kernel row, the row that is read; none for zeros. If lines are read together, they
+    /// are one line, and a row has what that reads through one kernel row.
     line_rows: Vec<Option<usize>>,
     /// By tap and pixel, where in the source's first channel the pixel is, if lines are read together.
     gathered: Vec<Option<usize>>,
@@ -59,8 +59,6 @@ impl<M: Copy, E: Copy> Strip<M, E> {
         let mut strip = Self {
             channel_len: 0,
             kernel: [reading.rows.offsets.len(), reading.cols.offsets.len()],
-            pixels: block.pixels(),
-            joined_lines: reading.joined_lines,
             row_starts: Vec::new(),
             row_len: 0,
             segments: Vec::new(),
@@ -95,6 +93,10 @@ impl<M: Copy, E: Copy> Strip<M, E> {
             }
         }
         self.reach = self.gathered.iter().flatten().max().map_or(0, |last| last + 1);
+        let [kernel_rows, kernel_cols] = self.kernel;
+        self.line_rows.extend((0..kernel_rows).map(Some));
+        self.tap_starts.extend((0..kernel_cols).map(|tap| tap * block.pixels()));
+        self.row_len = kernel_cols * block.pixels();
     }
 
     /// Each image row that is read, once.
@@ -140,9 +142,6 @@ impl<M: Copy, E: Copy> Strip<M, E> {
     /// Where in a channel the pixels start that a line of the block reads through a tap, column by
     /// column; none for zeros. If lines are read together, there is one line, of all pixels.
     pub fn start(&self, line: usize, [row_tap, col_tap]: [usize; 2]) -> Option<usize> {
-        if self.joined_lines {
-            return Some((row_tap * self.kernel[1] + col_tap) * self.pixels);
-        }
         Some(self.row(line, row_tap)? * self.row_len + self.tap_starts[col_tap])
     }
 

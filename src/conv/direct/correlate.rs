@@ -59,6 +59,7 @@ impl<'a, T: Element> Job<'a, T> {
             cols,
             channels: groups * sources,
             zero_rows: true,
+            whole_rows: false,
             joined_lines: false,
             tile_rows: None,
         };

@@ -48,6 +48,7 @@ impl<'a, T: Element> Job<'a, T> {
             cols,
             channels: geometry.spec.in_channels,
             zero_rows: true,
+            whole_rows: false,
             joined_lines: false,
             tile_rows: None,
         };

@@ -91,6 +91,7 @@ impl<'a, T: Element, K: PixelSums<T>> Job<'a, T, K> {
             cols,
             channels: spec.in_channels,
             zero_rows: false,
+            whole_rows: false,
             joined_lines: false,
             tile_rows: None,
         };

@@ -13,7 +13,6 @@ pub mod vectors;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use axis::TapAxis;
 use line::{Line, kind};
 use reading::{Block, Reading, RowLayout, apart, strip_elements};
 
@@ -72,7 +71,7 @@ impl<M: Copy, E: Copy> Strip<M, E> {
             strip.gathered.len()
         } else {
             strip.add_rows(reading, block, image_len);
-            strip.add_segments(simd, reading.cols, block);
+            strip.add_segments(simd, reading, block);
             strip.row_len * strip.row_starts.len()
         };
         strip.channel_len = apart(len);
@@ -123,12 +122,13 @@ impl<M: Copy, E: Copy> Strip<M, E> {
         self.reach = self.row_starts.iter().flatten().max().map_or(0, |start| start + row_len);
     }
 
-    fn add_segments<T, S>(&mut self, simd: S, cols: &TapAxis, block: &Block)
+    fn add_segments<T, S>(&mut self, simd: S, reading: &Reading, block: &Block)
     where
         T: Element,
         S: Simd<T, Mask = M, EvenMask = E>,
     {
-        let layout = RowLayout::new(cols, block.cols.start, block.cols.len());
+        let Reading { cols, whole_rows, .. } = *reading;
+        let layout = RowLayout::new(cols, block.cols.start, block.cols.len(), whole_rows);
         let segments = layout.segments.into_iter().map(|(first, Range { start, end })| {
             let line =
                 Line::new(simd, [first, cols.step as isize], end - start, cols.input, cols.mode);

@@ -92,6 +92,8 @@ pub struct Reading<'a> {
     pub channels: usize,
     /// Whether rows of zeros are copied too, so that every line reads a row through every kernel row.
     pub zero_rows: bool,
+    /// Whether rows are copied from the first tap to the last, however far apart taps are.
+    pub whole_rows: bool,
     /// Whether lines are so short that the pixels of a block are read as one line, copied for each
     /// tap.
     pub joined_lines: bool,
@@ -103,7 +105,15 @@ impl<'a> Reading<'a> {
     /// Lines shorter than a quarter of a register tile's `most` rows are read together.
     pub fn new(rows: &'a TapAxis, cols: &'a TapAxis, channels: usize, most: usize) -> Self {
         let joined_lines = 4 * cols.output < most;
-        Self { rows, cols, channels, zero_rows: false, joined_lines, tile_rows: Some(most) }
+        Self {
+            rows,
+            cols,
+            channels,
+            zero_rows: false,
+            whole_rows: false,
+            joined_lines,
+            tile_rows: Some(most),
+        }
     }
 
     /// How many lines of how many pixels a block is read as.
@@ -175,7 +185,9 @@ impl<'a> Reading<'a> {
         let [_, cols] = blocks.most();
         apart(match self.joined_lines {
             true => blocks.most_pixels() * self.taps(),
-            false => self.most_rows(blocks) * RowLayout::new(self.cols, 0, cols).len,
+            false => {
+                self.most_rows(blocks) * RowLayout::new(self.cols, 0, cols, self.whole_rows).len
+            }
         })
     }
 
@@ -257,8 +269,8 @@ pub struct RowLayout {
 }
 
 impl RowLayout {
-    /// For `outputs` outputs from `first` on.
-    pub fn new(cols: &TapAxis, first: usize, outputs: usize) -> Self {
+    /// For `outputs` outputs from `first` on; `whole`, as [`Reading::whole_rows`].
+    pub fn new(cols: &TapAxis, first: usize, outputs: usize, whole: bool) -> Self {
         let taps = 0..cols.offsets.len();
         let positions: Vec<_> = taps.map(|tap| cols.position(first, tap)).collect();
         let nearest = positions.iter().copied().min().unwrap_or(0);
@@ -270,7 +282,7 @@ impl RowLayout {
             layout.segments.push((first, start..layout.len));
             start
         };
-        if span / cols.step >= positions.len() * outputs {
+        if !whole && span / cols.step >= positions.len() * outputs {
             // Taps so far apart have little in common: each has its own segment.
             layout.tap_starts = positions.iter().map(|&position| add(position, outputs)).collect();
             return layout;

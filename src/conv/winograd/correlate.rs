@@ -79,6 +79,7 @@ impl<'a, T: Element> Job<'a, T> {
             cols,
             channels: groups * channels,
             zero_rows: true,
+            whole_rows: true,
             joined_lines: false,
             tile_rows: None,
         };

@@ -187,8 +187,15 @@ impl<'a, T: Element> Job<'a, T> {
             Side::Input => (self.axes, spec.in_channels, self.x),
             Side::Gradient => (&self.outputs.0, spec.out_channels, self.dy),
         };
-        let reading =
-            Reading { rows, cols, channels, zero_rows: true, joined_lines: false, tile_rows: None };
+        let reading = Reading {
+            rows,
+            cols,
+            channels,
+            zero_rows: true,
+            whole_rows: true,
+            joined_lines: false,
+            tile_rows: None,
+        };
         Source { side, family: &self.family, reading, dilation: spec.dilation, x }
     }
 

@@ -73,7 +73,7 @@ fn compare<T: Element>(isa: Isa, draw: impl Fn(usize) -> f64, exact: bool) {
         if exact {
             let mut weight = vec![T::zero(); composer.weight_len()];
             composer.compose(&machine, d_offset, w, &mut weight).unwrap();
-            let weights = Weights::new(&engine, &spec, Direction::Forward, &weight).unwrap();
+            let weights = Weights::new(&engine, &geometry, Direction::Forward, &weight).unwrap();
             conv::forward(&engine, &geometry, &x, &weights, Some(&bias), by_kernel).unwrap();
             assert_eq!(by_pixels, by_kernel, "{what}");
         }

@@ -10,6 +10,7 @@ use crate::config::geometry::Spec;
 use crate::machine::Machine;
 use crate::machine::element::Element;
 use crate::machine::memory::{Buffers, Need, Room, Scratch, reserve};
+use crate::machine::simd::tile::Ahead;
 use crate::machine::simd::{MOST_LANES, Simd, WithSimd, load, load_part, store, store_part};
 use crate::machine::threads::for_each_chunk;
 
@@ -412,13 +413,17 @@ impl<T: Element> WithSimd<T> for Adjoints<'_, '_, T> {
             }
             sums.fill(T::zero());
             let products = AdjointProducts { composer, w, dweight, d };
-            let mut quads = rows.chunks_exact_mut(4);
-            for quad in &mut quads {
-                products.add::<S, 4>(simd, quad, gradients, sums);
-            }
-            for row in quads.into_remainder() {
-                let row = std::slice::from_mut(row);
-                products.add::<S, 1>(simd, row, gradients, sums);
+            let channels = dd_offset.len() / (taps * d_mul);
+            let mut rest = &mut rows[..];
+            while !rest.is_empty() {
+                let (some, after) = rest.split_at_mut(if rest.len() < 4 { 1 } else { 4 });
+                // Rows of output channels lie too far apart for any machine to foresee them.
+                products.bring_near(simd, &after[..after.len().min(4)], channels);
+                match some.len() {
+                    4 => products.add::<S, 4>(simd, some, gradients, sums),
+                    _ => products.add::<S, 1>(simd, some, gradients, sums),
+                }
+                rest = after;
             }
             let targets = dd_offset.chunks_exact_mut(d_mul);
             for (target, sums) in targets.zip(sums.chunks_exact(width)) {
@@ -438,6 +443,26 @@ struct AdjointProducts<'a, T> {
 }
 
 impl<T: Element> AdjointProducts<'_, T> {
+    /// Brings the rows of some output channels near, of `channels` channels each.
+    #[inline(always)]
+    fn bring_near<S: Simd<T>>(&self, simd: S, rows: &[(usize, &mut [T])], channels: usize) {
+        let &Composer { taps, d_mul, .. } = self.composer;
+        for (row, dw) in rows {
+            let dw = dw.as_ptr();
+            let w = self.w.as_ptr().wrapping_add(row * d_mul);
+            for line in (0..channels * d_mul).step_by(Ahead::<T>::LINE) {
+                simd.prefetch(w.wrapping_add(line));
+                simd.prefetch(dw.wrapping_add(line));
+            }
+            if let Some(dweight) = self.dweight {
+                let dweight = dweight.as_ptr().wrapping_add(row * taps);
+                for line in (0..channels * taps).step_by(Ahead::<T>::LINE) {
+                    simd.prefetch(dweight.wrapping_add(line));
+                }
+            }
+        }
+    }
+
     /// Writes `Q` output channels' part of `dw`, and adds theirs to `sums`, `[channels, MN, width]`.
     #[inline(always)]
     fn add<S: Simd<T>, const Q: usize>(
@@ -452,10 +477,13 @@ impl<T: Element> AdjointProducts<'_, T> {
         let slices = sums.chunks_exact_mut(taps * width).zip(d.chunks_exact(taps * width));
         for (channel, (sums, d)) in slices.enumerate() {
             for ((row, dw), gradients) in rows.iter().zip(gradients.chunks_exact_mut(taps)) {
-                gradients.copy_from_slice(match dweight {
+                let from = match dweight {
                     Some(dweight) => &dweight[(row + channel) * taps..][..taps],
                     None => &dw[channel * taps..][..taps],
-                });
+                };
+                for (to, from) in gradients.chunks_mut(S::LANES).zip(from.chunks(S::LANES)) {
+                    store_part(simd, to, load_part(simd, from));
+                }
             }
             let gradients = &gradients[..Q * taps];
             for start in (0..d_mul).step_by(S::LANES) {

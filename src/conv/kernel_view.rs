@@ -7,8 +7,10 @@ use crate::machine::element::Element;
 use crate::machine::simd::tile::Ahead;
 use crate::machine::simd::{MOST_LANES, Simd, load_part, store, transpose};
 
-/// How many channels before its turn one is brought near.
-const CHANNELS_AHEAD: usize = 4;
+/// How many channels before its turn one is brought near, where they lie far apart.
+const CHANNELS_AHEAD: usize = 12;
+/// How many cache lines before its turn a part of a row is.
+const LINES_AHEAD: usize = 8;
 
 /// A kernel seen as one matrix for each group: element `(row, (channel, tap))` of group `g` is
 /// `data[g·group_stride + row·row_stride + channel·channel_stride + tap]`.
@@ -67,11 +69,16 @@ impl<'a, T: Element> KernelView<'a, T> {
         let rows = S::LANES.min(rows - first);
         let start = group * group_stride + first * row_stride + channel * channel_stride + at.start;
         let source = &data[start..start + (rows - 1) * row_stride + len];
+        // No machine foresees so many rows, or channels so far apart.
+        let near = source.as_ptr();
         if channel_stride > rows * row_stride {
-            // Channels lie so far apart that no machine foresees the next.
-            let next = source.as_ptr().wrapping_add(CHANNELS_AHEAD * channel_stride);
+            let next = near.wrapping_add(CHANNELS_AHEAD * channel_stride);
             for line in (0..source.len()).step_by(Ahead::<T>::LINE) {
                 simd.prefetch(next.wrapping_add(line));
+            }
+        } else {
+            for row in 0..rows {
+                simd.prefetch(near.wrapping_add(row * row_stride + LINES_AHEAD * Ahead::<T>::LINE));
             }
         }
         let mask = simd.mask(0..len);

@@ -171,7 +171,8 @@ mod tests {
                         // The sizes of all that an input is multiplied by, and that they cancel as they must.
                         let mut size = 0.0;
                         for input in 0..points {
-                            let terms = (0..points).map(|p| at[output][p] * g[p][tap] * bt[p][input]);
+                            let terms =
+                                (0..points).map(|p| at[output][p] * g[p][tap] * bt[p][input]);
                             let expected = f64::from(u8::from(output + tap == input));
                             assert!((terms.sum::<f64>() - expected).abs() < 1e-12);
                         }

@@ -98,9 +98,8 @@ impl<T: Scalar> DoConv2d<T> {
             }
         };
         let gamma = gamma(terms, T::UNIT_ROUNDOFF);
-        let bound_of = |size: f64, sum: f64| {
-            (gamma * size + reference_gamma * sum) * (1.0 + reference_gamma)
-        };
+        let bound_of =
+            |size: f64, sum: f64| (gamma * size + reference_gamma * sum) * (1.0 + reference_gamma);
 
         let mut check =
             FoldCheck { largest_difference: 0.0, bound: 0.0, within_bound: true, same_bits };

@@ -60,9 +60,8 @@ fn read(axis: &Axis, mode: PaddingMode, outputs: usize) -> Vec<Vec<usize>> {
             (output + step * axis.dilation).checked_sub((outputs - 1) * axis.dilation)
         });
         let places = places.filter(|&place| place < axis.padded());
-        let pixels = places.filter_map(|place| {
-            mode.source(place as isize - axis.padding[0] as isize, axis.input)
-        });
+        let pixels = places
+            .filter_map(|place| mode.source(place as isize - axis.padding[0] as isize, axis.input));
         pixels.collect()
     };
     (0..axis.output).map(of).collect()

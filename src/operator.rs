@@ -26,6 +26,7 @@ use ndarray::{ArrayView1, ArrayView3, ArrayView4, ArrayViewMut1, ArrayViewMut3, 
 
 use crate::array::Target;
 use crate::compose::{Composer, Factors};
+use crate::config::algorithm::Algorithm;
 use crate::config::geometry::{Geometry, Spec};
 use crate::config::{Conv2dConfig, DoConv2dConfig};
 use crate::do_conv::{KernelSource, KernelTarget, Targets};
@@ -71,6 +72,26 @@ impl<T: Scalar> Convolve<T> {
     /// can't be addressed.
     pub fn output_shape(&self, input: [usize; 4]) -> Result<[usize; 4]> {
         Ok(Geometry::new(Operation("Convolve::output_shape"), &self.spec, input)?.output_shape())
+    }
+
+    /// The algorithm that computes the convolution and its gradients for an input `[B, I, H, W]`: the one that was
+    /// [chosen](Conv2dConfig::algorithm), where [`Algorithm`] says that it applies, else
+    /// [`Algorithm::Direct`].
+    ///
+    /// ```
+    /// use do_conv::operator::Convolve;
+    /// use do_conv::{Algorithm, Conv2dConfig};
+    ///
+    /// let config = Conv2dConfig::new(8, 64, [3, 3]).algorithm(Algorithm::Winograd2);
+    /// // Too few channels.
+    /// assert_eq!(Convolve::<f32>::new(&config)?.algorithm([1, 8, 32, 32])?, Algorithm::Direct);
+    /// # Ok::<(), do_conv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Convolve::output_shape`].
+    pub fn algorithm(&self, input: [usize; 4]) -> Result<Algorithm> {
+        Ok(Geometry::new(Operation("Convolve::algorithm"), &self.spec, input)?.algorithm())
     }
 
     /// Writes `y = weight * x + bias`, all of any strides; what `y` held before doesn't matter.

@@ -2,7 +2,9 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use do_conv::PaddingMode::{Circular, Reflect};
-use do_conv::{Composition, Conv2d, Conv2dConfig, DoConv2d, DoConv2dConfig};
+use do_conv::{
+    Algorithm, Composition, Conv2d, Conv2dConfig, Conv2dGradients, DoConv2d, DoConv2dConfig,
+};
 use ndarray::Array4;
 use rayon::ThreadPoolBuilder;
 
@@ -10,7 +12,12 @@ const MIB: u64 = 1 << 20;
 
 /// What a call allocates on one thread.
 fn count(call: impl FnOnce() + Send) -> AllocationInfo {
-    let pool = ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    count_of(1, call)
+}
+
+/// What a call allocates on the thread that takes the buffers of all, of a pool.
+fn count_of(threads: usize, call: impl FnOnce() + Send) -> AllocationInfo {
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| measure(call))
 }
 
@@ -66,6 +73,70 @@ fn a_pass_takes_two_mebibytes_a_thread_at_most() {
             "{in_channels}→{out_channels}, {kernel_size:?}, {groups} groups, {input:?}: forward \
              {forward:.2} MiB, backward {backward:.2} MiB"
         );
+    }
+}
+
+/// Layers that Winograd's algorithms apply to: large and long images, many images, channels and phases.
+fn winograd_layers() -> Vec<(Conv2dConfig, [usize; 4])> {
+    let layer = |inputs, outputs| Conv2dConfig::new(inputs, outputs, [3, 3]).padding(1);
+    vec![
+        (layer(64, 64), [1, 64, 256, 256]),
+        (layer(16, 16), [1, 16, 700, 900]),
+        (layer(16, 16), [1, 16, 3, 30_000]),
+        (layer(16, 16), [1, 16, 30_000, 3]),
+        (layer(16, 16).padding_mode(Reflect), [1, 16, 30_000, 3]),
+        (layer(512, 512), [1, 512, 28, 28]),
+        (layer(512, 512), [64, 512, 7, 7]),
+        (layer(64, 64), [64, 64, 14, 14]),
+        (layer(128, 128).groups(4), [8, 128, 56, 56]),
+        (layer(256, 256).padding(6).dilation([6, 6]), [2, 256, 33, 33]),
+        // As many phases and channels as there may be: of those that are transformed at once, and of others.
+        (layer(1820, 16).padding(6).dilation([6, 6]), [1, 1820, 13, 13]),
+        (layer(809, 36).padding(6).dilation([6, 6]), [1, 809, 13, 13]),
+        (layer(2048, 256).padding(6).dilation([6, 6]), [1, 2048, 13, 13]),
+        (layer(2048, 256).padding(6).dilation([6, 6]), [2, 2048, 40, 40]),
+        (layer(256, 2048).padding(36).dilation([1, 36]), [1, 256, 40, 40]),
+    ]
+}
+
+#[test]
+fn a_pass_by_tiles_takes_bounded_scratch() {
+    for (config, input) in winograd_layers() {
+        let x = Array4::<f32>::ones(input);
+        for (algorithm, points) in [(Algorithm::Winograd2, 16), (Algorithm::Winograd4, 36)] {
+            let conv: Conv2d<f32> = config.clone().algorithm(algorithm).init(1).unwrap();
+            assert_eq!(conv.algorithm(input).unwrap(), algorithm);
+            let mut y = Array4::zeros(conv.output_shape(input).unwrap());
+            // The packed kernel isn't scratch: transformed as a whole, or as it is. It has up to a register's
+            // lanes of channels more, and is transformed a panel at a time.
+            let size = conv.weight().len() / 9;
+            let elements = if points * size <= 1 << 20 { points * size } else { 9 * size };
+            let kernel = 4 * 2 * elements as u64;
+            for threads in [1, 2] {
+                let conv = conv.clone();
+                let info = count_of(threads, || conv.forward_into(&x, &mut y).unwrap());
+                let forward = info.bytes_max;
+                let mut gradients = conv.gradients(Some(input)).unwrap();
+                let backward = |gradients: &mut Conv2dGradients<f32>| {
+                    conv.backward_into(&x, &y, gradients.view_mut()).unwrap();
+                };
+                let backward = count_of(threads, || backward(&mut gradients)).bytes_max;
+                let mib = |bytes: u64| bytes as f64 / MIB as f64;
+                println!(
+                    "{algorithm}, {threads} threads, {}→{}, {:?}, {input:?}: forward {:.2} MiB, backward \
+                     {:.2} MiB, kernel at most {:.2} MiB",
+                    config.in_channels,
+                    config.out_channels,
+                    config.dilation,
+                    mib(forward),
+                    mib(backward),
+                    mib(kernel),
+                );
+                let most = (8 + 4 * threads as u64) * MIB + kernel;
+                assert!(forward <= most, "forward: {config:?}, {input:?}: {info:?}");
+                assert!(backward <= most, "backward: {config:?}, {input:?}: {info:?}");
+            }
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::alloc::System;
 use cap::Cap;
 use do_conv::operator::{Compose, Convolve};
 use do_conv::{
-    Composition, Conv2dGradientsMut, DoConv2d, DoConv2dConfig, DoConv2dGradientsMut, ErrorKind,
-    PaddingMode, Pairing, Result,
+    Algorithm, Composition, Conv2dGradientsMut, DoConv2d, DoConv2dConfig, DoConv2dGradientsMut,
+    ErrorKind, PaddingMode, Pairing, Result,
 };
 use ndarray::{Array4, ArrayBase, ArrayD, ArrayViewMut, Dimension, Ix4, RawData};
 use rayon::ThreadPoolBuilder;
@@ -74,6 +74,18 @@ fn layers() -> Vec<(DoConv2dConfig, [usize; 4])> {
         (layer(48, 64, [1, 1]), [2, 48, 16, 16]),
         (layer(2, 32, [7, 7]).padding(3), [2, 2, 40, 40]),
         (layer(32, 32, [3, 3]).padding(1), [30, 32, 2, 2]),
+        (layer(24, 32, [3, 3]).padding(1).algorithm(Algorithm::Winograd2), [2, 24, 12, 11]),
+        (layer(24, 32, [3, 3]).padding(1).algorithm(Algorithm::Winograd4), [2, 24, 20, 20]),
+        (
+            layer(32, 32, [3, 3])
+                .padding(2)
+                .dilation([2, 1])
+                .padding_mode(PaddingMode::Reflect)
+                .algorithm(Algorithm::Winograd4),
+            [2, 32, 12, 13],
+        ),
+        // The transformed kernel never exists as a whole.
+        (layer(176, 176, [3, 3]).padding(1).algorithm(Algorithm::Winograd4), [1, 176, 6, 6]),
     ]
 }
 

@@ -1,12 +1,14 @@
 //! A check that a folded layer is its source.
 
-use ndarray::{Array4, ArrayRef, ArrayView4, Dimension};
+use ndarray::{Array4, ArrayRef, ArrayView4, Axis, Dimension};
 
 use super::conv2d::Conv2d;
 use super::do_conv2d::DoConv2d;
 use super::sampler::Sampler;
+use super::windows::window_sums;
 use crate::array::contiguous_mut;
 use crate::config::Composition;
+use crate::config::algorithm::{Algorithm, TileErrors};
 use crate::config::geometry::Geometry;
 use crate::error::{ErrorKind, Operation, Result};
 use crate::scalar::Scalar;
@@ -20,6 +22,10 @@ pub struct FoldCheck {
     /// The rounding-error bound of the element with the largest difference, `γ_k · (A + |bias|)` with
     /// `γ_k = k·u / (1 − k·u)`, `k = n·MN + S + 2` and `A = Σ |x||D||W|`, and the same of the `f64`
     /// reference, which matters for `f64` layers only.
+    ///
+    /// Of a layer that one of Winograd's algorithms computes
+    /// ([`Conv2d::algorithm`](crate::Conv2d::algorithm)), `γ_k · (κ·A + |bias|)` with `k = n + S + 40` and
+    /// `A = Σ_c max|x_c| · Σ_taps |D||W|`, as [`Algorithm`] has it.
     pub bound: f64,
     /// Whether every element is within its own bound.
     pub within_bound: bool,
@@ -32,7 +38,8 @@ impl<T: Scalar> DoConv2d<T> {
     /// Compares `folded` with this layer on the input `x`, `[B, I, H, W]`.
     ///
     /// The reference is computed in `f64` by feature composition, which shares no step with the fold;
-    /// where the pairing has none, by kernel composition in `f64`.
+    /// where the pairing has none, by kernel composition in `f64`. Both are direct sums, whatever the layer's
+    /// [`Algorithm`].
     ///
     /// # Errors
     /// [`ErrorKind::Config`] if `folded` has another geometry or bias setting than this layer; else as
@@ -44,7 +51,7 @@ impl<T: Scalar> DoConv2d<T> {
     ) -> Result<FoldCheck> {
         const OPERATION: Operation = Operation("DoConv2d::check_fold");
         let x: ArrayView4<T> = OPERATION.view("x", x)?;
-        Geometry::new(OPERATION, &self.spec, x.dim().into())?;
+        let geometry = Geometry::new(OPERATION, &self.spec, x.dim().into())?;
         if folded.spec != self.spec || folded.bias.is_some() != self.bias.is_some() {
             let (expected, got) = (self.fold().to_string(), folded.to_string());
             return Err(OPERATION.error(ErrorKind::Config, "folded", expected, got));
@@ -60,6 +67,7 @@ impl<T: Scalar> DoConv2d<T> {
         // rounding.
         let has_feature = self.config.pairing.is_by_input_channel(&self.spec);
         let mut reference = self.to_f64();
+        reference.spec.algorithm = Algorithm::Direct;
         if has_feature {
             reference.config.composition = Composition::Feature;
         }
@@ -67,7 +75,8 @@ impl<T: Scalar> DoConv2d<T> {
         wide.zip_mut_with(&x, |wide, x| *wide = x.widen());
         let exact = reference.forward(&wide)?;
         wide.mapv_inplace(f64::abs);
-        let sums = reference.absolute().forward(&wide)?;
+        let absolute = reference.absolute();
+        let sums = absolute.forward(&wide)?;
 
         let (n, taps, d_mul) = (self.composer.group_inputs, self.composer.taps, self.d_mul());
         let gamma = |terms: usize, roundoff: f64| {
@@ -76,15 +85,29 @@ impl<T: Scalar> DoConv2d<T> {
         };
         let reference_terms = (n * d_mul + taps).max(n * taps + d_mul) + 2;
         let reference_gamma = gamma(reference_terms, f64::UNIT_ROUNDOFF);
-        let gamma = gamma(n * taps + d_mul + 2, T::UNIT_ROUNDOFF);
-        let bound_of = |sum: f64| (gamma + reference_gamma) * sum * (1.0 + reference_gamma);
+        // What the layer's own roundings count, and how often.
+        let (sizes, terms) = match geometry.algorithm().tile_errors() {
+            None => (None, n * taps + d_mul + 2),
+            Some(errors) => {
+                let windows = window_sums(OPERATION, &geometry, errors, &wide, &absolute.weight())?;
+                let mut sizes = windows * errors.amplification;
+                if let Some(bias) = &absolute.bias {
+                    sizes += &bias.view().insert_axis(Axis(1)).insert_axis(Axis(1));
+                }
+                (Some(sizes), n + d_mul + TileErrors::ROUNDINGS)
+            }
+        };
+        let gamma = gamma(terms, T::UNIT_ROUNDOFF);
+        let bound_of =
+            |size: f64, sum: f64| (gamma * size + reference_gamma * sum) * (1.0 + reference_gamma);
 
         let mut check =
             FoldCheck { largest_difference: 0.0, bound: 0.0, within_bound: true, same_bits };
-        for ((y, exact), &sum) in y.iter().zip(&exact).zip(&sums) {
+        let sizes = sizes.as_ref().unwrap_or(&sums);
+        for (((y, exact), &sum), &size) in y.iter().zip(&exact).zip(&sums).zip(sizes) {
             let difference = (y.widen() - exact).abs();
             let difference = if difference.is_nan() { f64::INFINITY } else { difference };
-            let bound = bound_of(sum);
+            let bound = bound_of(size, sum);
             check.within_bound &= difference <= bound;
             if difference >= check.largest_difference {
                 check.largest_difference = difference;

@@ -10,6 +10,7 @@ use super::images::{Pass, output, output_into, resolve};
 use super::sampler::{Fans, Sampler};
 use crate::array::{contiguous, contiguous_mut};
 use crate::config::Conv2dConfig;
+use crate::config::algorithm::Algorithm;
 use crate::config::geometry::{Geometry, Spec};
 use crate::do_conv::{KernelSource, Packed};
 use crate::error::{Operation, Result};
@@ -162,6 +163,27 @@ impl<T: Scalar> Conv2d<T> {
     pub fn output_shape(&self, input: [usize; 4]) -> Result<[usize; 4]> {
         let geometry = Geometry::new(Operation("Conv2d::output_shape"), &self.spec, input)?;
         Ok(geometry.output_shape())
+    }
+
+    /// The algorithm that computes the layer, forward and backward, for an input `[B, I, H, W]`: the one that was
+    /// [chosen](Conv2dConfig::algorithm), where [`Algorithm`] says that it applies, else
+    /// [`Algorithm::Direct`].
+    ///
+    /// ```
+    /// use do_conv::{Algorithm, Conv2d, Conv2dConfig};
+    ///
+    /// let config = Conv2dConfig::new(64, 64, [3, 3]).padding(1).algorithm(Algorithm::Winograd4);
+    /// let layer: Conv2d<f32> = config.init(0)?;
+    /// assert_eq!(layer.algorithm([8, 64, 56, 56])?, Algorithm::Winograd4);
+    /// // Of one output there is nothing to save.
+    /// assert_eq!(layer.algorithm([8, 64, 1, 1])?, Algorithm::Direct);
+    /// # Ok::<(), do_conv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Conv2d::output_shape`].
+    pub fn algorithm(&self, input: [usize; 4]) -> Result<Algorithm> {
+        Ok(Geometry::new(Operation("Conv2d::algorithm"), &self.spec, input)?.algorithm())
     }
 
     /// Convolves `x`, `[B, I, H, W]` with any strides; gives `[B, O, OH, OW]`.

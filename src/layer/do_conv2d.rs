@@ -12,6 +12,7 @@ use super::images::{Pass, output, output_into, resolve};
 use super::sampler::{Fans, Sampler};
 use crate::array::{Target, contiguous, contiguous_mut};
 use crate::compose::{Composer, Factors};
+use crate::config::algorithm::Algorithm;
 use crate::config::geometry::{Geometry, Spec};
 use crate::config::init::DInit;
 use crate::config::{Composition, Conv2dConfig, DoConv2dConfig};
@@ -274,6 +275,30 @@ impl<T: Scalar> DoConv2d<T> {
     pub fn output_shape(&self, input: [usize; 4]) -> Result<[usize; 4]> {
         let geometry = Geometry::new(Operation("DoConv2d::output_shape"), &self.spec, input)?;
         Ok(geometry.output_shape())
+    }
+
+    /// The algorithm that computes a forward pass for an input `[B, I, H, W]`: by kernel composition the one
+    /// that was [chosen](Conv2dConfig::algorithm), where [`Algorithm`] says that it applies, else
+    /// [`Algorithm::Direct`]. Gradients are those of the composed kernel whatever the composition, by the
+    /// algorithm that [`Conv2d::algorithm`](crate::Conv2d::algorithm) gives for a fold of the layer.
+    ///
+    /// ```
+    /// use do_conv::{Algorithm, Composition, DoConv2d, DoConv2dConfig};
+    ///
+    /// let config = DoConv2dConfig::new(64, 64, [3, 3]).padding(1).algorithm(Algorithm::Winograd4);
+    /// let mut layer: DoConv2d<f32> = config.composition(Composition::Kernel).init(0)?;
+    /// assert_eq!(layer.algorithm([8, 64, 56, 56])?, Algorithm::Winograd4);
+    /// layer.set_composition(Composition::Feature)?;
+    /// assert_eq!(layer.algorithm([8, 64, 56, 56])?, Algorithm::Direct);
+    /// # Ok::<(), do_conv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`DoConv2d::output_shape`].
+    pub fn algorithm(&self, input: [usize; 4]) -> Result<Algorithm> {
+        let geometry = Geometry::new(Operation("DoConv2d::algorithm"), &self.spec, input)?;
+        let by_feature = self.d_offset.is_some() && self.composes_features(&geometry);
+        Ok(if by_feature { Algorithm::Direct } else { geometry.algorithm() })
     }
 
     /// Convolves `x`, `[B, I, H, W]` with any strides; gives `[B, O, OH, OW]`.

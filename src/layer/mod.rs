@@ -12,6 +12,7 @@ mod images;
 pub mod sampler;
 #[cfg(feature = "serde")]
 mod serialize;
+mod windows;
 
 use ndarray::{Array4, ArrayRef, Dimension};
 

@@ -8,6 +8,7 @@ mod bounds;
 mod bytes;
 mod case;
 mod draw;
+mod errors;
 mod geometry;
 mod hash;
 mod layers;
@@ -56,6 +57,9 @@ struct Options {
     /// and after a change that changes no bit.
     #[arg(long)]
     hash: Option<u64>,
+    /// Instead of testing, print how far off each algorithm is on layers of ResNet-18, in `f32`.
+    #[arg(long)]
+    errors: bool,
     /// Show each case before it runs.
     #[arg(long)]
     trace: bool,
@@ -136,6 +140,7 @@ fn child(options: &Options, isa: Isa) -> bool {
     arguments.extend(options.cases.map(|cases| format!("--cases={cases}")));
     arguments.extend(options.geometries.map(|cases| format!("--geometries={cases}")));
     arguments.extend(options.hash.map(|layers| format!("--hash={layers}")));
+    arguments.extend(options.errors.then(|| "--errors".to_owned()));
     arguments.extend(options.trace.then(|| "--trace".to_owned()));
     let only = options.only.and_then(|only| only.to_possible_value());
     arguments.extend(only.map(|only| format!("--only={}", only.get_name())));
@@ -160,6 +165,9 @@ fn here(options: &Options) -> bool {
     runner::prepare();
     if let Some(layers) = options.hash {
         return hash::print(options.seed, options.from..options.from + layers);
+    }
+    if options.errors {
+        return errors::print(options.seed);
     }
     let names: Vec<Name> = Name::value_variants().to_vec();
     let names = options.only.map_or(names, |only| vec![only]);

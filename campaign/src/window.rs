@@ -19,7 +19,7 @@ pub fn tile(case: &Case) -> Option<(i64, f64)> {
 
 /// The factor of the unit roundoff, for a sum over so many channels or tiles.
 pub fn factor(kappa: f64, terms: usize) -> f64 {
-    kappa * (terms as f64 + 32.0)
+    kappa * (terms as f64 + 40.0)
 }
 
 /// Sizes for each element of results, in row-major order.

@@ -35,9 +35,10 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 /// input. An infinite weight gives not-a-numbers in all of its output channel, and the gradient of the kernel
 /// sums over all tiles.
 ///
-/// **Memory**: scratch stays bounded for any image, by 8 MiB and another 4 MiB a thread for up to 2048 channels
-/// (`tests/winograd`); a kernel of up to 2²⁰ elements, transformed, is kept by a plain or folded layer: it takes 16/9
-/// (`m = 2`) or 4 times (`m = 4`) what it takes otherwise.
+/// **Memory**: scratch is bounded for any image: in `f32` by 6 MiB and 4 MiB a thread, with a dilation by 14 MiB and
+/// 10 MiB a thread, in `f64` by twice that (`tests/memory.rs`). The packed kernel comes on top: of up to 2²⁰
+/// elements once it is transformed it takes 16/9 (`m = 2`) or 4 times (`m = 4`) its size, and plain and folded
+/// layers keep it; a larger one is never transformed as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Algorithm {

@@ -156,6 +156,11 @@ mod tests {
         (bt, at)
     }
 
+    /// What each point's product of a tap is multiplied by for an output.
+    fn way(at: &[f64], g: &[[f64; 3]], tap: usize) -> Vec<f64> {
+        at.iter().zip(g).map(|(at, g)| at * g[tap]).collect()
+    }
+
     #[test]
     fn amplifications_are_those_of_the_engines_matrices() {
         for algorithm in Algorithm::ALL {
@@ -167,21 +172,21 @@ mod tests {
                 let (bt, at) = matrices(&family, outputs);
                 let points = outputs + 2;
                 let mut largest = 0.0f64;
-                for output in 0..outputs {
-                    for tap in 0..3 {
-                        // The sizes of all that an input is multiplied by, and that they cancel as they must.
+                for (output, at) in at.iter().enumerate().take(outputs) {
+                    // What each point is multiplied by on its way to the output.
+                    for (tap, way) in [0, 1, 2].map(|tap| (tap, way(at, &g, tap))) {
                         let mut size = 0.0;
-                        for input in 0..points {
-                            let terms =
-                                (0..points).map(|p| at[output][p] * g[p][tap] * bt[p][input]);
-                            let expected = f64::from(u8::from(output + tap == input));
-                            assert!((terms.sum::<f64>() - expected).abs() < 1e-12);
-                        }
-                        for (p, row) in bt.iter().enumerate().take(points) {
-                            let sum: f64 = row.iter().map(|value| value.abs()).sum();
-                            size += (at[output][p] * g[p][tap]).abs() * sum;
+                        let mut found = [0.0; MOST_POINTS];
+                        for (way, row) in way.iter().zip(&bt).take(points) {
+                            found.iter_mut().zip(row).for_each(|(sum, value)| *sum += way * value);
+                            size += way.abs() * row.iter().map(|value| value.abs()).sum::<f64>();
                         }
                         largest = largest.max(size);
+                        // All but the pixel that the tap reads cancel.
+                        for (input, sum) in found.iter().enumerate() {
+                            let expected = f64::from(u8::from(output + tap == input));
+                            assert!((sum - expected).abs() < 1e-12, "{algorithm}, {outputs}");
+                        }
                     }
                 }
                 largest.powi(2)

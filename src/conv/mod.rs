@@ -88,7 +88,7 @@ pub enum KernelGradient<'a, T: Element> {
     Zero,
     Direct(direct::kernel_gradient::Job<'a, T>),
     Blocked(gemm::kernel_gradient::Job<'a, T>),
-    Winograd(winograd::kernel_gradient::Job<'a, T>),
+    Winograd(Box<winograd::kernel_gradient::Job<'a, T>>),
 }
 
 impl<'a, T: Element> KernelGradient<'a, T> {
@@ -102,7 +102,7 @@ impl<'a, T: Element> KernelGradient<'a, T> {
     ) -> Room<Self> {
         if let (Some(family), false) = (Family::of(geometry.algorithm()), dy.is_empty()) {
             let job = winograd::kernel_gradient::Job::new(engine, family, geometry, axes, x, dy)?;
-            return Ok(Self::Winograd(job));
+            return Ok(Self::Winograd(Box::new(job)));
         }
         Ok(match direct::suits(geometry.spec.group_outputs()) {
             _ if dy.is_empty() => Self::Zero,

@@ -187,17 +187,17 @@ mod tests {
             let g = kernel_matrix(&family);
             for fewer in 1..outputs {
                 let Matrices { bt, at, a } = family.smaller[fewer - 1];
-                for output in 0..fewer {
-                    for input in 0..fewer + 2 {
-                        for tap in 0..TAPS {
-                            let terms =
-                                (0..fewer + 2).map(|p| at[output][p] * g[p][tap] * bt[p][input]);
-                            let expected = f64::from(u8::from(output + tap == input));
-                            let sum: f64 = terms.sum();
-                            assert!((sum - expected).abs() < 1e-12, "{outputs} {fewer}: {sum}");
-                        }
-                    }
-                    assert!((0..fewer + 2).all(|p| a[p][output] == at[output][p]));
+                let of_output = |output| (0..fewer + 2).map(move |input| [output, input]);
+                let of_tap =
+                    |[output, input]: [usize; 2]| (0..TAPS).map(move |tap| [output, input, tap]);
+                for [output, input, tap] in (0..fewer).flat_map(of_output).flat_map(of_tap) {
+                    let sum: f64 =
+                        (0..fewer + 2).map(|p| at[output][p] * g[p][tap] * bt[p][input]).sum();
+                    let expected = f64::from(u8::from(output + tap == input));
+                    assert!((sum - expected).abs() < 1e-12, "{outputs} {fewer}: {sum}");
+                }
+                for (output, row) in at.iter().enumerate().take(fewer) {
+                    assert!(a.iter().zip(row).all(|(column, value)| column[output] == *value));
                 }
             }
         }

@@ -35,8 +35,8 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 /// input. An infinite weight gives not-a-numbers in all of its output channel, and the gradient of the kernel
 /// sums over all tiles.
 ///
-/// **Memory**: scratch is bounded for any image: in `f32` by 6 MiB and 4 MiB a thread, with a dilation by 14 MiB and
-/// 10 MiB a thread, in `f64` by twice that (`tests/memory.rs`). The packed kernel comes on top: of up to 2²⁰
+/// **Memory**: scratch is bounded for any image: in `f32` by 6 MiB and 4 MiB a thread, with a dilation by 24 MiB and
+/// 10 MiB a thread (`tests/memory.rs`). The packed kernel comes on top: of up to 2²⁰
 /// elements once it is transformed it takes 16/9 (`m = 2`) or 4 times (`m = 4`) its size, and plain and folded
 /// layers keep it; a larger one is never transformed as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -184,3 +184,30 @@ proptest! {
         check_adjoints(&problem, seed);
     }
 }
+
+#[test]
+fn padding_of_one_tap_continues_the_image() {
+    use do_conv::{Conv2d, Conv2dConfig, PaddingMode};
+    for channels in [[1, 5], [16, 32]] {
+        for (mode, source) in
+            [(PaddingMode::Replicate, 23), (PaddingMode::Reflect, 22), (PaddingMode::Circular, 0)]
+        {
+            let config = Conv2dConfig::new(channels[0], channels[1], [1, 1]);
+            let plain: Conv2d<f32> = config.clone().init(1).unwrap();
+            let padded: Conv2d<f32> =
+                config.padding([[0, 1], [0, 0]]).padding_mode(mode).init(1).unwrap();
+            let x = ndarray::Array4::from_shape_fn((2, channels[0], 24, 16), |(b, c, h, w)| {
+                ((b * 7 + c * 5 + h * 3 + w) % 11) as f32 - 5.0
+            });
+            let (y, expected) = (padded.forward(&x).unwrap(), plain.forward(&x).unwrap());
+            for row in 0..25 {
+                let from = if row < 24 { row } else { source };
+                let (got, expected) = (
+                    y.slice(ndarray::s![.., .., row, ..]),
+                    expected.slice(ndarray::s![.., .., from, ..]),
+                );
+                assert_eq!(got, expected, "{mode:?}, row {row}");
+            }
+        }
+    }
+}

@@ -58,8 +58,10 @@ pub struct Job<'a, T> {
 /// target that fill registers.
 pub fn suits<T: Element>(engine: &Engine<T>, correlation: &Correlation) -> bool {
     let Correlation { rows, cols, taps, target, .. } = correlation;
-    let inside =
-        |axis: &TapAxis| axis.offsets == [0] && axis.inside_through_all().len() == axis.output;
+    // Of no padding, whatever stands in it.
+    let inside = |axis: &TapAxis| {
+        axis.offsets == [0] && axis.interior(0..axis.output, 0).len() == axis.output
+    };
     let pixels = rows.output * cols.output;
     let registers = pixels.next_multiple_of(engine.lanes());
     let filled = match is_dense(correlation) {

@@ -46,22 +46,12 @@ impl Direction {
         kernel: &impl Panels<T>,
     ) -> Room<PackedKernel<Buffer<'m, T>>> {
         match Family::of(geometry.algorithm()) {
-            Some(family) if self.packed_taps(engine, geometry) > geometry.spec.taps() => {
+            Some(family) if packed_taps(engine, geometry) > geometry.spec.taps() => {
                 let turned = self == Self::Transposed;
                 PackedKernel::new(engine, &winograd::transformed(&family, kernel, turned))
             }
             _ => PackedKernel::new(engine, kernel),
         }
-    }
-
-    /// Taps of the packed kernel of a geometry, or points where that is transformed as a whole.
-    pub fn packed_taps<T: Element>(self, engine: &Engine<T>, geometry: &Geometry) -> usize {
-        let spec = &geometry.spec;
-        let points = Family::<T>::of(geometry.algorithm()).map(|family| family.points().pow(2));
-        let is_whole = |points: &usize| {
-            points * spec.out_channels * spec.group_inputs() <= engine.blocking.whole_kernel
-        };
-        points.filter(is_whole).unwrap_or(spec.taps())
     }
 
     /// As [`Direction::pack`], the kernel `weight`, `[O, n, M, N]`.
@@ -82,6 +72,16 @@ impl Direction {
             Self::Transposed => KernelView::transposed(weight, spec.groups, size),
         }
     }
+}
+
+/// Taps of the packed kernel of a geometry, or points where that is transformed as a whole.
+pub fn packed_taps<T: Element>(engine: &Engine<T>, geometry: &Geometry) -> usize {
+    let spec = &geometry.spec;
+    let points = Family::<T>::of(geometry.algorithm()).map(|family| family.points().pow(2));
+    let is_whole = |points: &usize| {
+        points * spec.out_channels * spec.group_inputs() <= engine.blocking.whole_kernel
+    };
+    points.filter(is_whole).unwrap_or(spec.taps())
 }
 
 impl<'a, T: Element> Weights<'a, T> {

@@ -14,7 +14,7 @@ use crate::config::padding::PaddingMode;
 use crate::conv::engine::Engine;
 use crate::conv::gemm::panels::PackedKernel;
 use crate::conv::input_gradient::{self, InputGradient};
-use crate::conv::weights::{Direction, Weights};
+use crate::conv::weights::{Direction, Weights, packed_taps};
 use crate::conv::winograd::points::Family;
 use crate::conv::{self, KernelGradient};
 use crate::machine::Machine;
@@ -115,7 +115,7 @@ fn keep<'a, T: Element>(
             packed.get_or_init(|| made.take().expect("just made").into_kept())
         }
     };
-    Ok(Some(kept).filter(|kept| kept.taps() == Direction::Forward.packed_taps(engine, geometry)))
+    Ok(Some(kept).filter(|kept| kept.taps() == packed_taps(engine, geometry)))
 }
 
 impl<'a, T: Element> KernelSource<'a, T> {

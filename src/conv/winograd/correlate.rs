@@ -13,13 +13,11 @@ use std::sync::{Mutex, PoisonError};
 use super::kernel::{Strided, transform};
 use super::points::Family;
 use super::product::{Kernel, MOST_PANELS, Outputs, Products, band_len, products_len};
-use super::source::{Layout, Part, Side, Source, Target, Work};
+use super::source::{Known, Layout, Part, Side, Source, Target, Work};
 use super::tiles::{Region, Regions, Tiles};
 use crate::conv::correlation::Correlation;
 use crate::conv::engine::Engine;
 use crate::conv::gemm::panels::{PackedPanels, PanelIndex};
-use crate::conv::strip::Strip;
-use crate::conv::strip::reading::{Block, Reading};
 use crate::machine::element::Element;
 use crate::machine::isa::Isa;
 use crate::machine::memory::{Buffer, Buffers, Need, Room, Scratch, reserve};
@@ -74,16 +72,7 @@ impl<'a, T: Element> Job<'a, T> {
         let outputs = [rows.output, cols.output];
         let width = engine.blocking.pixels;
         let regions = Regions::new(family, *batch, outputs, dilation, most_tiles, width);
-        let reading = Reading {
-            rows,
-            cols,
-            channels: groups * channels,
-            zero_rows: true,
-            whole_rows: true,
-            joined_lines: false,
-            tile_rows: None,
-        };
-        let source = Source { side: Side::Input, family, reading, dilation, x };
+        let source = Source::new(Side::Input, family, [rows, cols], groups * channels, dilation, x);
         let threads = engine.threads(correlation.maccs());
 
         let tiles = regions.most();
@@ -178,7 +167,10 @@ impl<T: Element> WithSimd<T> for Worker<'_, '_, T> {
         while let Some(piece) = stages.take() {
             match (&job.way, shared) {
                 (Way::Piecewise { .. }, Some(tiles)) if piece.stage % 2 == 0 => {
-                    job.transform_some(simd, &piece, buffers, &mut known, tiles);
+                    let at = job.at(piece.stage / 2);
+                    let place = [piece.index / job.panels(), piece.index % job.panels()];
+                    let mut work = Work { patch: &mut buffers[0], known: &mut known };
+                    job.transform(simd, &at, place, &mut work, tiles);
                 }
                 (&Way::Piecewise { depth, .. }, Some(tiles)) => {
                     job.multiply_some(simd, &piece, depth, buffers, tiles, y);
@@ -191,9 +183,6 @@ impl<T: Element> WithSimd<T> for Worker<'_, '_, T> {
         }
     }
 }
-
-/// The last region's rectangle and how it is copied.
-type Known<M, E> = Option<(Block, Strip<M, E>)>;
 
 /// A region of a group's channels.
 struct At {
@@ -228,7 +217,8 @@ impl<T: Element> Job<'_, T> {
         known: &mut Known<S::Mask, S::EvenMask>,
         y: &Shared<T>,
     ) {
-        let At { group, region, tiles } = self.at(index / parts);
+        let at = self.at(index / parts);
+        let At { group, ref region, ref tiles } = at;
         let [patch, transformed, products, band, _] = buffers;
         let points = self.source.family.points().pow(2);
         let layout = Layout::new(S::LANES, tiles.count(), self.panels());
@@ -237,9 +227,7 @@ impl<T: Element> Job<'_, T> {
         let mut work = Work { patch, known };
         for image in 0..tiles.images {
             for panel in 0..self.panels() {
-                let part = Part { region: &region, tiles: &tiles, image };
-                let target = Target { layout: &layout, panel, data: &shared };
-                self.source.transform(simd, &part, self.channels(group, panel), &mut work, &target);
+                self.transform(simd, &at, [image, panel], &mut work, &shared);
             }
         }
         let pairs = self.kernel.count.div_ceil(MOST_PANELS);
@@ -255,15 +243,15 @@ impl<T: Element> Job<'_, T> {
             };
             let multiply = Products {
                 family: self.source.family,
-                tiles: &tiles,
+                tiles,
                 layout: &layout,
                 channels: 0..self.correlation.group_channels[0],
                 kernel,
                 add: false,
             };
-            self.reserve_products(&tiles, products, band);
+            self.reserve_products(tiles, products, band);
             multiply.write(simd, transformed, &mut stretches, products);
-            self.outputs(group, &region, &tiles, first, panels).write(simd, products, band, y);
+            self.outputs(group, region, tiles, first, panels).write(simd, products, band, y);
         }
     }
 
@@ -284,7 +272,7 @@ impl<T: Element> Job<'_, T> {
     ) -> Outputs<'b, T> {
         let Correlation { groups, group_channels: [_, targets], target, .. } = self.correlation;
         let first = first_panel * self.lanes;
-        let last = targets.min(&(first + panels * self.lanes)).to_owned();
+        let last = (*targets).min(first + panels * self.lanes);
         Outputs {
             family: self.source.family,
             tiles,
@@ -299,22 +287,18 @@ impl<T: Element> Job<'_, T> {
 
     /// Transforms one image of a region, a panel of channels.
     #[inline(always)]
-    fn transform_some<S: Simd<T>>(
+    fn transform<S: Simd<T>>(
         &self,
         simd: S,
-        piece: &Piece,
-        buffers: &mut Buffers<T>,
-        known: &mut Known<S::Mask, S::EvenMask>,
+        At { group, region, tiles }: &At,
+        [image, panel]: [usize; 2],
+        work: &mut Work<T, S::Mask, S::EvenMask>,
         transformed: &Shared<T>,
     ) {
-        let At { group, region, tiles } = self.at(piece.stage / 2);
-        let [patch, ..] = buffers;
-        let (image, panel) = (piece.index / self.panels(), piece.index % self.panels());
         let layout = Layout::new(S::LANES, tiles.count(), self.panels());
-        let part = Part { region: &region, tiles: &tiles, image };
+        let part = Part { region, tiles, image };
         let target = Target { layout: &layout, panel, data: transformed };
-        let mut work = Work { patch, known };
-        self.source.transform(simd, &part, self.channels(group, panel), &mut work, &target);
+        self.source.transform(simd, &part, self.channels(*group, panel), work, &target);
     }
 
     /// Multiplies all tiles of a region by some panels of the kernel and writes their outputs.

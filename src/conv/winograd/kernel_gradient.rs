@@ -10,14 +10,12 @@ use std::sync::{Mutex, PoisonError};
 
 use super::lines::{KernelGradient, Line};
 use super::points::{Family, TAPS};
-use super::source::{Layout, Part, Side, Source, Target, Work};
+use super::source::{Known, Layout, Part, Side, Source, Target, Work};
 use super::tiles::{Region, Regions, Tiles};
 use crate::config::geometry::Geometry;
 use crate::config::padding::PaddingMode;
 use crate::conv::engine::Engine;
-use crate::conv::strip::Strip;
 use crate::conv::strip::axis::TapAxis;
-use crate::conv::strip::reading::{Block, Reading};
 use crate::conv::sum::blocks_together;
 use crate::machine::element::Element;
 use crate::machine::isa::Isa;
@@ -27,7 +25,7 @@ use crate::machine::simd::tile::{Ahead, Operands, Sums};
 use crate::machine::simd::{
     MOST_LANES, Simd, WithSimd, load, load_part, store, store_part, transpose,
 };
-use crate::machine::threads::{Piece, Stages, cut, share_stages};
+use crate::machine::threads::{Piece, Stages, cut, cut_at, share_stages};
 
 /// How the gradient of the output is read: each pixel by the output it is of.
 pub struct OutputAxes([TapAxis; 2]);
@@ -164,7 +162,7 @@ impl<'a, T: Element> Job<'a, T> {
         let passes = self.geometry.spec.groups * self.parts[0] * self.parts[1] * self.regions.len();
         let stages = (0..passes).flat_map(|pass| {
             let pass = self.pass(pass);
-            [pass.transforms(), pass.tasks(self.threads).len()]
+            [pass.transforms(), pass.parts(self.threads).iter().product()]
         });
         share_stages(self.threads, stages, |stages| {
             scratch.lend(|buffers| {
@@ -187,16 +185,7 @@ impl<'a, T: Element> Job<'a, T> {
             Side::Input => (self.axes, spec.in_channels, self.x),
             Side::Gradient => (&self.outputs.0, spec.out_channels, self.dy),
         };
-        let reading = Reading {
-            rows,
-            cols,
-            channels,
-            zero_rows: true,
-            whole_rows: true,
-            joined_lines: false,
-            tile_rows: None,
-        };
-        Source { side, family: &self.family, reading, dilation: spec.dilation, x }
+        Source::new(side, &self.family, [rows, cols], channels, spec.dilation, x)
     }
 
     /// By group, by part of the input channels, of the output channels, by region.
@@ -253,19 +242,22 @@ impl Pass {
         self.tiles.images * (inputs + self.outputs.len())
     }
 
-    /// What its channels are cut into: enough for every thread, or as much as a task takes.
-    fn tasks(&self, threads: usize) -> Vec<Task> {
+    /// Parts of its panels of input and of output channels: enough for every thread, or as much as a task
+    /// takes.
+    fn parts(&self, threads: usize) -> [usize; 2] {
         let [inputs, outputs] = [self.inputs.len(), self.outputs.len()];
         let output_parts = outputs.div_ceil(TASK[1]);
         let wanted = (4 * threads).div_ceil(output_parts.max(1));
-        let input_parts = inputs.div_ceil(TASK[0]).max(wanted.min(inputs));
-        let mut tasks = Vec::with_capacity(input_parts * output_parts);
-        for inputs in cut(inputs, input_parts) {
-            tasks.extend(
-                cut(outputs, output_parts).map(|outputs| Task { inputs: inputs.clone(), outputs }),
-            );
+        [inputs.div_ceil(TASK[0]).max(wanted.min(inputs)), output_parts]
+    }
+
+    /// By part of the input channels, of the output channels.
+    fn task(&self, threads: usize, index: usize) -> Task {
+        let [input_parts, output_parts] = self.parts(threads);
+        Task {
+            inputs: cut_at(self.inputs.len(), input_parts, index / output_parts),
+            outputs: cut_at(self.outputs.len(), output_parts, index % output_parts),
         }
-        tasks
     }
 
     /// Whether sums are added to those of earlier regions, and whether they are then complete enough to be
@@ -292,23 +284,20 @@ struct AtWork<'w, 'a, T: Element> {
     dw: &'w Shared<'w, T>,
 }
 
-/// How the last region of each side was copied.
-type Known<M, E> = [Option<(Block, Strip<M, E>)>; 2];
-
 impl<T: Element> WithSimd<T> for Worker<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
         let Self { at_work, stages, buffers } = self;
-        let mut known: Known<S::Mask, S::EvenMask> = [None, None];
+        let mut known = [None, None];
         while let Some(piece) = stages.take() {
             let pass = at_work.job.pass(piece.stage / 2);
             if piece.stage % 2 == 0 {
                 at_work.transform(simd, &pass, &piece, buffers, &mut known);
             } else {
-                let task = &pass.tasks(at_work.job.threads)[piece.index];
-                at_work.sum(simd, &pass, task, buffers);
+                let task = pass.task(at_work.job.threads, piece.index);
+                at_work.sum(simd, &pass, &task, buffers);
             }
         }
     }
@@ -323,7 +312,7 @@ impl<T: Element> AtWork<'_, '_, T> {
         pass: &Pass,
         piece: &Piece,
         buffers: &mut Buffers<T>,
-        known: &mut Known<S::Mask, S::EvenMask>,
+        known: &mut [Known<S::Mask, S::EvenMask>; 2],
     ) {
         let spec = &self.job.geometry.spec;
         let panels = pass.transforms() / pass.tiles.images;

@@ -10,6 +10,7 @@ use super::lines::{Dense, Gradient, Input, Line};
 use super::points::{Family, MOST_POINTS};
 use super::tiles::{Region, TileAxis, Tiles};
 use crate::conv::strip::Strip;
+use crate::conv::strip::axis::TapAxis;
 use crate::conv::strip::reading::{Block, Reading};
 use crate::machine::element::Element;
 use crate::machine::memory::reserve;
@@ -37,6 +38,7 @@ macro_rules! by_outputs {
         }
     }};
 }
+
 /// How transformed tiles lie in memory: by point, by panel of channels, by tile, a register's lanes.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
@@ -82,14 +84,37 @@ pub struct Source<'a, T> {
     pub x: &'a [T],
 }
 
+/// The last region's rectangle and how it is copied, which others are like.
+pub type Known<M, E> = Option<(Block, Strip<M, E>)>;
+
 /// What a thread copies and transforms in.
 pub struct Work<'a, T, M, E> {
     pub patch: &'a mut Vec<T>,
-    /// That of the last region, which others are like.
-    pub known: &'a mut Option<(Block, Strip<M, E>)>,
+    pub known: &'a mut Known<M, E>,
 }
 
-impl<T: Element> Source<'_, T> {
+impl<'a, T: Element> Source<'a, T> {
+    /// Planes of `channels` channels an image, read by `rows` and `cols`.
+    pub fn new(
+        side: Side,
+        family: &'a Family<T>,
+        [rows, cols]: [&'a TapAxis; 2],
+        channels: usize,
+        dilation: [usize; 2],
+        x: &'a [T],
+    ) -> Self {
+        let reading = Reading {
+            rows,
+            cols,
+            channels,
+            zero_rows: true,
+            whole_rows: true,
+            joined_lines: false,
+            tile_rows: None,
+        };
+        Self { side, family, reading, dilation, x }
+    }
+
     /// Taps past the first along an axis.
     fn reach(&self) -> usize {
         match self.side {

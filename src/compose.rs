@@ -413,15 +413,13 @@ impl<T: Element> WithSimd<T> for Adjoints<'_, '_, T> {
             }
             sums.fill(T::zero());
             let products = AdjointProducts { composer, w, dweight, d };
-            let channels = dd_offset.len() / (taps * d_mul);
             let mut rest = &mut rows[..];
             while !rest.is_empty() {
                 let (some, after) = rest.split_at_mut(if rest.len() < 4 { 1 } else { 4 });
-                // Rows of output channels lie too far apart for any machine to foresee them.
-                products.bring_near(simd, &after[..after.len().min(4)], channels);
+                let next = &after[..after.len().min(some.len())];
                 match some.len() {
-                    4 => products.add::<S, 4>(simd, some, gradients, sums),
-                    _ => products.add::<S, 1>(simd, some, gradients, sums),
+                    4 => products.add::<S, 4>(simd, some, next, gradients, sums),
+                    _ => products.add::<S, 1>(simd, some, next, gradients, sums),
                 }
                 rest = after;
             }
@@ -443,54 +441,64 @@ struct AdjointProducts<'a, T> {
 }
 
 impl<T: Element> AdjointProducts<'_, T> {
-    /// Brings the rows of some output channels near, of `channels` channels each.
+    /// Brings a channel of the rows of some output channels near, which lie too far apart for any machine to
+    /// foresee them.
     #[inline(always)]
-    fn bring_near<S: Simd<T>>(&self, simd: S, rows: &[(usize, &mut [T])], channels: usize) {
+    fn bring_near<S: Simd<T>>(&self, simd: S, rows: &[(usize, &mut [T])], channel: usize) {
         let &Composer { taps, d_mul, .. } = self.composer;
         for (row, dw) in rows {
-            let dw = dw.as_ptr();
-            let w = self.w.as_ptr().wrapping_add(row * d_mul);
-            for line in (0..channels * d_mul).step_by(Ahead::<T>::LINE) {
+            let dw = dw.as_ptr().wrapping_add(channel * d_mul);
+            let w = self.w.as_ptr().wrapping_add((row + channel) * d_mul);
+            for line in (0..d_mul).step_by(Ahead::<T>::LINE) {
                 simd.prefetch(w.wrapping_add(line));
                 simd.prefetch(dw.wrapping_add(line));
             }
             if let Some(dweight) = self.dweight {
-                let dweight = dweight.as_ptr().wrapping_add(row * taps);
-                for line in (0..channels * taps).step_by(Ahead::<T>::LINE) {
+                let dweight = dweight.as_ptr().wrapping_add((row + channel) * taps);
+                for line in (0..taps).step_by(Ahead::<T>::LINE) {
                     simd.prefetch(dweight.wrapping_add(line));
                 }
             }
         }
     }
 
-    /// Writes `Q` output channels' part of `dw`, and adds theirs to `sums`, `[channels, MN, width]`.
+    /// Writes `Q` output channels' part of `dw`, and adds theirs to `sums`, `[channels, MN, width]`, while
+    /// those that come `next` are brought near.
     #[inline(always)]
     fn add<S: Simd<T>, const Q: usize>(
         &self,
         simd: S,
         rows: &mut [(usize, &mut [T])],
+        next: &[(usize, &mut [T])],
         gradients: &mut [T],
         sums: &mut [T],
     ) {
-        let &Self { composer: &Composer { taps, d_mul, .. }, w, dweight, d } = self;
+        let &Self { composer: &Composer { taps, d_mul, .. }, dweight, d, .. } = self;
         let width = self.composer.width();
+        // What is written over the gradients before all of them have been read.
+        let copied = dweight.is_none() && d_mul > S::LANES;
         let slices = sums.chunks_exact_mut(taps * width).zip(d.chunks_exact(taps * width));
         for (channel, (sums, d)) in slices.enumerate() {
-            for ((row, dw), gradients) in rows.iter().zip(gradients.chunks_exact_mut(taps)) {
-                let from = match dweight {
-                    Some(dweight) => &dweight[(row + channel) * taps..][..taps],
-                    None => &dw[channel * taps..][..taps],
-                };
-                for (to, from) in gradients.chunks_mut(S::LANES).zip(from.chunks(S::LANES)) {
-                    store_part(simd, to, load_part(simd, from));
+            self.bring_near(simd, next, channel);
+            if copied {
+                for ((_, dw), to) in rows.iter().zip(gradients.chunks_exact_mut(taps)) {
+                    to.copy_from_slice(&dw[channel * taps..][..taps]);
                 }
             }
-            let gradients = &gradients[..Q * taps];
             for start in (0..d_mul).step_by(S::LANES) {
                 let len = S::LANES.min(d_mul - start);
+                let mut from: [&[T]; Q] = [&[]; Q];
+                for (q, (from, (row, dw))) in from.iter_mut().zip(&*rows).enumerate() {
+                    *from = match dweight {
+                        Some(dweight) => &dweight[(row + channel) * taps..][..taps],
+                        None if copied => &gradients[q * taps..][..taps],
+                        None => &dw[channel * taps..][..taps],
+                    };
+                }
                 let mut row_w = [simd.zero(); Q];
                 for (w_row, (row, _)) in row_w.iter_mut().zip(&*rows) {
-                    *w_row = load_part(simd, &w[(row + channel) * d_mul + start..][..len]);
+                    let w = &self.w[(row + channel) * d_mul + start..][..len];
+                    *w_row = load_part(simd, w);
                 }
                 let mut row_dw = [simd.zero(); Q];
                 let d = d[start..].chunks(width);
@@ -498,7 +506,7 @@ impl<T: Element> AdjointProducts<'_, T> {
                     let d = load(simd, d);
                     let mut sum = load(simd, sums);
                     for q in 0..Q {
-                        let gradient = simd.splat(gradients[q * taps + tap]);
+                        let gradient = simd.splat(from[q][tap]);
                         row_dw[q] = simd.fma(gradient, d, row_dw[q]);
                         sum = simd.fma(gradient, row_w[q], sum);
                     }

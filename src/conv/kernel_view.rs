@@ -48,12 +48,6 @@ impl<'a, T: Element> KernelView<'a, T> {
         }
     }
 
-    /// Elements that follow each other in memory from channel to channel.
-    fn run(&self) -> usize {
-        let [_, channels, taps] = self.size;
-        if self.channel_stride == taps { channels * taps } else { taps }
-    }
-
     /// A panel's rows side by side at each of the elements `at` of a channel, at most a register's lanes.
     #[inline(always)]
     pub fn columns<S: Simd<T>>(
@@ -101,28 +95,40 @@ impl<T: Element> Panels<T> for KernelView<'_, T> {
     }
 
     #[inline(always)]
-    fn write<S: Simd<T>>(&self, simd: S, index: PanelIndex, panel: &mut [T], _: &mut [T]) {
-        let [rows, channels, taps] = self.size;
+    fn write<S: Simd<T>>(
+        &self,
+        simd: S,
+        index: PanelIndex,
+        channels: Range<usize>,
+        panel: &mut [T],
+        _: &mut [T],
+    ) {
+        let [rows, _, taps] = self.size;
         if self.row_stride == 1 {
             // One tap the other way: a channel's rows lie side by side.
             let first = index.panel * S::LANES;
             let rows = first..rows.min(first + S::LANES);
             let source = &self.data[index.group * self.group_stride..];
-            for (channel, target) in panel.chunks_exact_mut(S::LANES).enumerate() {
+            for (channel, target) in channels.zip(panel.chunks_exact_mut(S::LANES)) {
                 let row = channel * self.channel_stride;
                 store(simd, target, load_part(simd, &source[row + rows.start..row + rows.end]));
             }
             return;
         }
-        let run = self.run();
-        for from in (0..channels * taps).step_by(run) {
-            for at in (0..run).step_by(S::LANES) {
-                let len = S::LANES.min(run - at);
-                let square = self.columns(simd, index, from / taps, at..at + len);
-                let [mut channel, mut tap] = [(from + at) / taps, (from + at) % taps];
+        // Channels that follow each other in memory.
+        let run = if self.channel_stride == taps { channels.len() } else { 1 };
+        for from in (0..channels.len()).step_by(run.max(1)) {
+            for at in (0..run * taps).step_by(S::LANES) {
+                let len = S::LANES.min(run * taps - at);
+                let square = self.columns(simd, index, channels.start + from, at..at + len);
+                let [mut channel, mut tap] = [from + at / taps, at % taps];
                 for (index, &vector) in square[..S::LANES].iter().enumerate() {
                     if index < len {
-                        store(simd, &mut panel[(tap * channels + channel) * S::LANES..], vector);
+                        store(
+                            simd,
+                            &mut panel[(tap * channels.len() + channel) * S::LANES..],
+                            vector,
+                        );
                         [channel, tap] =
                             if tap + 1 == taps { [channel + 1, 0] } else { [channel, tap + 1] };
                     }

@@ -46,8 +46,8 @@ impl<'a, T: Element> Product<'a, T> {
             }
             Path::Blocked(gemm::correlate::Job::new(engine, correlation, depths, panels, x, bias))
         };
-        if let (Some(family), Some(panels)) = (family, weights.panels()) {
-            let job = winograd::correlate::Job::new(engine, family, correlation, panels, x, bias)?;
+        if let (Some(family), Some(kernel)) = (family, weights.form()) {
+            let job = winograd::correlate::Job::new(engine, family, correlation, kernel, x, bias)?;
             // What isn't finite spreads over the tiles that read it.
             return Ok(Self { path: Path::Winograd(job), border: None });
         }

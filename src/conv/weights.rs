@@ -2,21 +2,22 @@
 
 use super::direct;
 use super::engine::Engine;
-use super::gemm::panels::{PackedKernel, PackedPanels, Panels};
+use super::gemm::panels::{AnyPanels, PackedKernel, PackedPanels, Panels};
 use super::kernel_view::KernelView;
-use super::winograd::{self, points::Family};
+use super::winograd::{self, kernel::KernelForm, points::Family};
 use crate::config::geometry::{Geometry, Spec};
 use crate::machine::element::Element;
 use crate::machine::memory::{Buffer, Room};
 
 /// A kernel in the form of the path that suits its channels.
-#[derive(Debug)]
 pub enum Weights<'a, T: Element> {
     /// As it is; packed besides if it isn't finite.
     Direct(KernelView<'a, T>, Option<PackedKernel<Buffer<'a, T>>>),
     Packed(PackedKernel<Buffer<'a, T>>),
     /// As [`Weights::Packed`], kept elsewhere.
     Kept(&'a PackedKernel<Vec<T>>),
+    /// Packed and transformed piece by piece, while they are multiplied.
+    Panels(Box<dyn AnyPanels<T> + 'a>),
 }
 
 /// Which way a kernel maps images.
@@ -64,6 +65,20 @@ impl Direction {
         self.pack(engine, geometry, &self.view(&geometry.spec, weight))
     }
 
+    /// The weights of a kernel on a path that isn't direct.
+    pub fn weights<'a, T: Element>(
+        self,
+        engine: &Engine<'a, T>,
+        geometry: &Geometry,
+        kernel: impl Panels<T> + 'a,
+    ) -> Room<Weights<'a, T>> {
+        let is_transformed = Family::<T>::of(geometry.algorithm()).is_some();
+        if is_transformed && packed_taps(engine, geometry) == geometry.spec.taps() {
+            return Ok(Weights::Panels(Box::new(kernel)));
+        }
+        Ok(Weights::Packed(self.pack(engine, geometry, &kernel)?))
+    }
+
     /// A view of the kernel `weight`, `[O, n, M, N]`.
     fn view<'a, T: Element>(self, spec: &Spec, weight: &'a [T]) -> KernelView<'a, T> {
         let size = [spec.group_outputs(), spec.group_inputs(), spec.taps()];
@@ -94,7 +109,7 @@ impl<'a, T: Element> Weights<'a, T> {
     ) -> Room<Self> {
         let spec = &geometry.spec;
         if !direction.is_direct(spec) {
-            return Ok(Self::Packed(direction.pack_array(engine, geometry, weight)?));
+            return direction.weights(engine, geometry, direction.view(spec, weight));
         }
         let is_finite = weight.iter().all(|weight| weight.is_finite());
         let packed =
@@ -102,9 +117,18 @@ impl<'a, T: Element> Weights<'a, T> {
         Ok(Self::Direct(direction.view(spec, weight), packed))
     }
 
-    /// The panels, unless the kernel is read as it is and finite.
+    /// The kernel as Winograd's algorithms take it, unless it is read as it is and finite.
+    pub fn form(&self) -> Option<KernelForm<'_, T>> {
+        match self {
+            Self::Panels(kernel) => Some(KernelForm::Panels(&**kernel)),
+            _ => self.panels().map(KernelForm::Packed),
+        }
+    }
+
+    /// The panels, if the kernel is packed.
     pub fn panels(&self) -> Option<PackedPanels<'_, T>> {
         match self {
+            Self::Panels(_) => None,
             Self::Direct(_, packed) => packed.as_ref().map(PackedKernel::view),
             Self::Packed(kernel) => Some(kernel.view()),
             Self::Kept(kernel) => Some(kernel.view()),

@@ -162,7 +162,7 @@ impl<'a, T: Element> KernelSource<'a, T> {
         match self.packed_as_composed(&geometry.spec, direction) {
             Some(factors) => {
                 let panels = ComposedPanels::new(engine, factors, direction)?;
-                Ok(Weights::Packed(direction.pack(engine, geometry, &panels)?))
+                direction.weights(engine, geometry, panels)
             }
             None => Weights::new(engine, geometry, direction, plain.unwrap_or_default()),
         }

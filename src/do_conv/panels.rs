@@ -1,5 +1,7 @@
 //! Panels of the kernel that `D` and `W` compose, which exists in no other form.
 
+use std::ops::Range;
+
 use crate::compose::{Composer, Factors};
 use crate::conv::gemm::panels::{PanelIndex, PanelSize, Panels};
 use crate::conv::kernel_view::KernelView;
@@ -16,6 +18,9 @@ pub struct ComposedPanels<'a, T: Element> {
     d: D<'a, T>,
     taps: usize,
 }
+
+/// Most registers of `W` that are brought together before they are multiplied, in L1.
+const TOGETHER: usize = 144;
 
 /// `D = d_offset + E` by slices, `[S, MN]` of what stands side by side in a register.
 enum D<'a, T: Element> {
@@ -69,35 +74,47 @@ impl<'a, T: Element> ComposedPanels<'a, T> {
         &self,
         simd: S,
         index: PanelIndex,
+        all: Range<usize>,
         d: &[T],
         panel: &mut [T],
         w: &mut [T],
     ) {
-        let [_, channels, d_mul] = self.w.size;
+        let [_, _, d_mul] = self.w.size;
         let slice = d_mul * self.taps * if BY_LANE { S::LANES } else { 1 };
         let per_group = d.len() / slice / self.w.groups;
-        for channel in 0..channels {
-            for at in (0..d_mul).step_by(S::LANES) {
-                let len = S::LANES.min(d_mul - at);
-                let square = self.w.columns(simd, index, channel, at..at + len);
-                for (index, &vector) in square[..S::LANES].iter().enumerate() {
-                    if index < len {
-                        store(simd, &mut w[(at + index) * S::LANES..], vector);
-                    }
+        let most = self.channels_together();
+        for first in all.clone().step_by(most) {
+            let channels = first..all.end.min(first + most);
+            let w = &mut w[..channels.len() * d_mul * S::LANES];
+            self.w.write(simd, index, channels.clone(), w, &mut []);
+            for channel in channels.clone() {
+                let of_group = if BY_LANE { index.panel } else { channel };
+                let d = &d[(index.group * per_group + of_group) * slice..][..slice];
+                let mut products = Products {
+                    w: &w[(channel - first) * S::LANES..],
+                    w_channels: channels.len(),
+                    d,
+                    taps: self.taps,
+                    channels: all.len(),
+                    channel: channel - all.start,
+                    panel,
+                };
+                let mut tap = 0;
+                while tap < self.taps {
+                    tap += if tap + 3 <= self.taps {
+                        products.write::<S, BY_LANE, 3>(simd, tap)
+                    } else {
+                        products.write::<S, BY_LANE, 1>(simd, tap)
+                    };
                 }
             }
-            let of_group = if BY_LANE { index.panel } else { channel };
-            let d = &d[(index.group * per_group + of_group) * slice..][..slice];
-            let mut products = Products { w, d, taps: self.taps, channels, channel, panel };
-            let mut tap = 0;
-            while tap < self.taps {
-                tap += if tap + 3 <= self.taps {
-                    products.write::<S, BY_LANE, 3>(simd, tap)
-                } else {
-                    products.write::<S, BY_LANE, 1>(simd, tap)
-                };
-            }
         }
+    }
+
+    /// Channels of `W` that are brought together.
+    fn channels_together(&self) -> usize {
+        let [_, channels, d_mul] = self.w.size;
+        (TOGETHER / d_mul).clamp(1, channels.max(1))
     }
 }
 
@@ -106,25 +123,33 @@ impl<T: Element> Panels<T> for ComposedPanels<'_, T> {
         PanelSize { taps: self.taps, ..self.w.size() }
     }
 
-    /// One channel of `W` for a panel's rows, `[S, LANES]`.
+    /// Some channels of `W` for a panel's rows, `[S, channels, LANES]`.
     fn spare(&self, lanes: usize) -> usize {
-        self.w.size().taps * lanes
+        self.channels_together() * self.w.size().taps * lanes
     }
 
     #[inline(always)]
-    fn write<S: Simd<T>>(&self, simd: S, index: PanelIndex, panel: &mut [T], spare: &mut [T]) {
+    fn write<S: Simd<T>>(
+        &self,
+        simd: S,
+        index: PanelIndex,
+        channels: Range<usize>,
+        panel: &mut [T],
+        spare: &mut [T],
+    ) {
         let w = &mut spare[..self.spare(S::LANES)];
         match &self.d {
-            D::ByChannel(d) => self.compose::<S, false>(simd, index, d, panel, w),
-            D::ByLane(d) => self.compose::<S, true>(simd, index, d, panel, w),
+            D::ByChannel(d) => self.compose::<S, false>(simd, index, channels, d, panel, w),
+            D::ByLane(d) => self.compose::<S, true>(simd, index, channels, d, panel, w),
         }
     }
 }
 
 /// The products of one channel of a panel.
 struct Products<'a, T> {
-    /// `[S, LANES]`.
+    /// `[S, w_channels, LANES]`, from this channel on.
     w: &'a [T],
+    w_channels: usize,
     /// `[S, MN]`, of one element or a register's lanes.
     d: &'a [T],
     taps: usize,
@@ -145,7 +170,7 @@ impl<T: Element> Products<'_, T> {
         let lanes = if BY_LANE { S::LANES } else { 1 };
         let mut sums = [simd.zero(); Q];
         let rows = self.d.chunks_exact(self.taps * lanes);
-        for (w, d) in self.w.chunks_exact(S::LANES).zip(rows) {
+        for (w, d) in self.w.chunks(self.w_channels * S::LANES).zip(rows) {
             let w = load(simd, w);
             let d = &d[tap * lanes..(tap + Q) * lanes];
             for (q, sum) in sums.iter_mut().enumerate() {

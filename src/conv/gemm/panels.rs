@@ -1,10 +1,11 @@
 //! Kernels as the matrix product reads them.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::machine::Machine;
 use crate::machine::element::Element;
+use crate::machine::isa::Isa;
 use crate::machine::memory::{Buffer, Need, Room, Scratch, reserve};
 use crate::machine::simd::{MOST_LANES, Simd, WithSimd, load, store_part};
 use crate::machine::threads::for_each_chunk;
@@ -33,9 +34,9 @@ pub trait Panels<T: Element>: Sync {
     /// The sizes of the kernel.
     fn size(&self) -> PanelSize;
 
-    /// Channels from one tap to the next, no fewer than there are.
-    fn tap_channels(&self) -> usize {
-        self.size().channels
+    /// Channels from one tap to the next where `channels` are written, no fewer than those.
+    fn tap_channels(&self, channels: usize) -> usize {
+        channels
     }
 
     /// Elements of the spare buffer that [`Panels::write`] works in, for registers of `lanes` elements.
@@ -43,8 +44,48 @@ pub trait Panels<T: Element>: Sync {
         0
     }
 
-    /// Writes a panel, `[taps, tap_channels, LANES]`; lanes past the last row get anything.
-    fn write<S: Simd<T>>(&self, simd: S, index: PanelIndex, panel: &mut [T], spare: &mut [T]);
+    /// Writes some channels of a panel, `[taps, tap_channels, LANES]`; lanes past the last row get anything.
+    fn write<S: Simd<T>>(
+        &self,
+        simd: S,
+        index: PanelIndex,
+        channels: Range<usize>,
+        panel: &mut [T],
+        spare: &mut [T],
+    );
+}
+
+/// [`Panels`] of any kind.
+pub trait AnyPanels<T: Element>: Sync {
+    /// [`Panels::spare`].
+    fn any_spare(&self, lanes: usize) -> usize;
+
+    /// [`Panels::write`].
+    fn write_by(
+        &self,
+        isa: Isa,
+        index: PanelIndex,
+        channels: Range<usize>,
+        panel: &mut [T],
+        spare: &mut [T],
+    );
+}
+
+impl<T: Element, K: Panels<T>> AnyPanels<T> for K {
+    fn any_spare(&self, lanes: usize) -> usize {
+        self.spare(lanes)
+    }
+
+    fn write_by(
+        &self,
+        isa: Isa,
+        index: PanelIndex,
+        channels: Range<usize>,
+        panel: &mut [T],
+        spare: &mut [T],
+    ) {
+        T::dispatch_to(isa, WriteSome { kernel: self, index, channels, panel, spare });
+    }
 }
 
 /// A kernel in the order that the register tile reads it: by group, by panel of as many rows as a
@@ -85,11 +126,11 @@ const PACKED_PER_ELEMENT: usize = 16;
 impl<'m, T: Element> PackedKernel<Buffer<'m, T>> {
     /// Packs a kernel.
     pub fn new(machine: &Machine<'m, T>, kernel: &impl Panels<T>) -> Room<Self> {
-        let PanelSize { groups, rows, taps, .. } = kernel.size();
-        let channels = kernel.tap_channels();
+        let PanelSize { groups, rows, channels, taps } = kernel.size();
+        let tap_channels = kernel.tap_channels(channels);
         let lanes = machine.lanes();
         let panels = rows.div_ceil(lanes);
-        let panel_len = taps * channels * lanes;
+        let panel_len = taps * tap_channels * lanes;
         let len = groups * panels * panel_len;
         let threads = machine.threads(len * PACKED_PER_ELEMENT);
         let mut data = machine.memory.buffer(len)?;
@@ -107,7 +148,7 @@ impl<'m, T: Element> PackedKernel<Buffer<'m, T>> {
             finite.fetch_and(is_finite, Ordering::Relaxed);
         });
         let finite = finite.into_inner();
-        Ok(Self { data, panels, panel_len, tap_len: channels * lanes, finite })
+        Ok(Self { data, panels, panel_len, tap_len: tap_channels * lanes, finite })
     }
 
     /// The same in a buffer that stays.
@@ -168,7 +209,26 @@ impl<T: Element, K: Panels<T>> WithSimd<T> for Write<'_, T, K> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) -> bool {
         let Self { kernel, index, target, spare } = self;
-        kernel.write(simd, index, target, spare);
+        kernel.write(simd, index, 0..kernel.size().channels, target, spare);
         finite_rows(simd, target) == [true; MOST_LANES]
+    }
+}
+
+/// Some channels of a panel to be written.
+struct WriteSome<'a, T, K: ?Sized> {
+    kernel: &'a K,
+    index: PanelIndex,
+    channels: Range<usize>,
+    panel: &'a mut [T],
+    spare: &'a mut [T],
+}
+
+impl<T: Element, K: Panels<T>> WithSimd<T> for WriteSome<'_, T, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, simd: S) {
+        let Self { kernel, index, channels, panel, spare } = self;
+        kernel.write(simd, index, channels, panel, spare);
     }
 }

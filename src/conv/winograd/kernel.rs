@@ -1,10 +1,21 @@
 //! The kernel's transform, `U = G·g·Gᵀ`.
 
+use std::ops::Range;
+
 use super::lines::{Kernel, Line};
 use super::points::{Family, TAPS};
-use crate::conv::gemm::panels::{PanelIndex, PanelSize, Panels};
+use crate::conv::gemm::panels::{AnyPanels, PackedPanels, PanelIndex, PanelSize, Panels};
 use crate::machine::element::Element;
 use crate::machine::simd::Simd;
+
+/// A kernel as it comes to be transformed.
+#[derive(Clone, Copy)]
+pub enum KernelForm<'a, T: Element> {
+    /// Packed; its taps are points if it has been transformed.
+    Packed(PackedPanels<'a, T>),
+    /// Not even packed.
+    Panels(&'a dyn AnyPanels<T>),
+}
 
 /// Panels of a transformed kernel, whose taps are points.
 pub struct TransformedPanels<'a, T, K> {
@@ -27,8 +38,8 @@ impl<T: Element, K: Panels<T>> Panels<T> for TransformedPanels<'_, T, K> {
     }
 
     /// An odd number, so that points don't compete for the same places of the cache.
-    fn tap_channels(&self) -> usize {
-        self.kernel.size().channels | 1
+    fn tap_channels(&self, channels: usize) -> usize {
+        channels | 1
     }
 
     /// The kernel's own panel, and what that takes.
@@ -37,18 +48,24 @@ impl<T: Element, K: Panels<T>> Panels<T> for TransformedPanels<'_, T, K> {
     }
 
     #[inline(always)]
-    fn write<S: Simd<T>>(&self, simd: S, index: PanelIndex, panel: &mut [T], spare: &mut [T]) {
+    fn write<S: Simd<T>>(
+        &self,
+        simd: S,
+        index: PanelIndex,
+        channels: Range<usize>,
+        panel: &mut [T],
+        spare: &mut [T],
+    ) {
         let (taps, spare) = spare.split_at_mut(self.panel_len(S::LANES));
-        self.kernel.write(simd, index, taps, spare);
-        let channels = self.kernel.size().channels;
-        let tap_len = channels * S::LANES;
-        let point_len = self.tap_channels() * S::LANES;
+        let tap_len = channels.len() * S::LANES;
+        let point_len = self.tap_channels(channels.len()) * S::LANES;
+        self.kernel.write(simd, index, channels.clone(), taps, spare);
         if point_len > tap_len {
             for point in panel.chunks_exact_mut(point_len) {
                 point[tap_len..].fill(T::zero());
             }
         }
-        for channel in 0..channels {
+        for channel in 0..channels.len() {
             let at = channel * S::LANES;
             let taps = Strided { data: &taps[at..], step: tap_len };
             transform(simd, self.family, self.turned, taps, &mut panel[at..], point_len);

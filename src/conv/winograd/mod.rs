@@ -1,15 +1,18 @@
 //! Winograd's minimal filtering algorithms for 3×3 kernels of stride 1.
 
 pub mod correlate;
-mod kernel;
+mod images;
+pub mod kernel;
 pub mod kernel_gradient;
 mod lines;
+mod piecewise;
 pub mod points;
 mod product;
 mod source;
 #[cfg(test)]
 mod tests;
 mod tiles;
+mod whole;
 
 use crate::conv::gemm::panels::Panels;
 use crate::machine::element::Element;

@@ -4,6 +4,7 @@
 
 use super::blocks;
 use super::recent::Recent;
+use super::rows::{InPlace, InStrip, Pixels, Rows, in_place};
 use crate::config::geometry::Geometry;
 use crate::conv::engine::Engine;
 use crate::conv::strip::Strip;
@@ -27,6 +28,9 @@ pub struct Job<'a, T> {
     blocks: Blocks,
     x: &'a [T],
     dy: &'a [T],
+    /// Whether lines share what is read of rows, and whether that may be read where it lies.
+    shares: bool,
+    in_place: bool,
     isa: Isa,
     lanes: usize,
     threads: usize,
@@ -54,7 +58,10 @@ impl<'a, T: Element> Job<'a, T> {
         };
         let blocks = blocks(&reading, geometry.spec.group_inputs(), PIXELS);
         let threads = engine.threads(geometry.maccs());
-        Self { geometry, reading, blocks, x, dy, isa: engine.isa, lanes: engine.lanes(), threads }
+        let shares = rows.consecutive() && matches!(rows.offsets.len(), 3 | 5);
+        let in_place = in_place(rows, cols);
+        let (isa, lanes) = (engine.isa, engine.lanes());
+        Self { geometry, reading, blocks, x, dy, shares, in_place, isa, lanes, threads }
     }
 
     /// Elements of a vector of partial sums for each row of the column matrix and each channel.
@@ -145,21 +152,24 @@ impl<T: Element, const R: usize, const X: usize> WithSimd<T> for Groups<'_, T, R
                         add_to(sums, part);
                         part.fill(T::zero());
                     }
-                    let (block, strip) = strips.get(simd, &job.reading, &job.blocks, index);
-                    strip.fill(simd, x, plane, group * inputs..(group + 1) * inputs, data);
-                    let products = Products::<T, S, R> { job, block, strip, data, dy };
-                    match (job.reading.rows.consecutive() && R == 1, job.reading.rows.offsets.len())
-                    {
-                        (true, 3) => {
-                            products.add_shared::<3>(simd, part);
-                            continue;
-                        }
-                        (true, 5) => {
-                            products.add_shared::<5>(simd, part);
-                            continue;
-                        }
-                        _ => {}
+                    let channels = group * inputs..(group + 1) * inputs;
+                    if const { R == 1 && S::MASKS } && job.in_place {
+                        let block = &job.blocks.get(index);
+                        let x = &x[channels.start * plane..channels.end * plane];
+                        let [rows, cols] = [job.reading.rows, job.reading.cols];
+                        let first = [block.lines.start, block.cols.start];
+                        let pixels = &InPlace { x, rows, cols, first };
+                        Shared { job, block, pixels, dy }.add(simd, part);
+                        continue;
                     }
+                    let (block, strip) = strips.get(simd, &job.reading, &job.blocks, index);
+                    strip.fill(simd, x, plane, channels, data);
+                    if R == 1 && job.shares {
+                        let pixels = &InStrip { strip, data };
+                        Shared { job, block, pixels, dy }.add(simd, part);
+                        continue;
+                    }
+                    let products = Products::<T, S, R> { job, block, strip, data, dy };
                     for (index, part) in part.chunks_exact_mut(X * R * S::LANES).enumerate() {
                         products.add::<X>(simd, index * X, part);
                     }
@@ -183,73 +193,94 @@ struct Products<'a, T: Copy, S: Simd<T>, const R: usize> {
     dy: &'a [T],
 }
 
-impl<T: Element, S: Simd<T>, const R: usize> Products<'_, T, S, R> {
-    /// Adds those of one output channel and `ROWS` consecutive rows of the kernel to `sums`, one kernel
-    /// column after the other: a row is loaded once for all lines that read it.
+/// The products of one block of one output channel, whose lines read consecutive rows: what is read of a row
+/// serves all lines that read it.
+struct Shared<'a, T, P> {
+    job: &'a Job<'a, T>,
+    block: &'a Block,
+    pixels: &'a P,
+    dy: &'a [T],
+}
+
+impl<T: Element, P> Shared<'_, T, P> {
+    /// Adds them to `sums`.
     #[inline(always)]
-    fn add_shared<const ROWS: usize>(&self, simd: S, sums: &mut [T]) {
-        let Self { job, block, strip, data, dy } = self;
-        let output_cols = job.geometry.cols.output;
-        let tap_starts = strip.tap_starts();
-        let cols = tap_starts.len();
-        for input in 0..job.geometry.spec.group_inputs() {
-            let data = &data[input * strip.channel_len..];
-            let sums = &mut sums[input * ROWS * cols * S::LANES..];
-            for (tap, &start) in tap_starts.iter().enumerate() {
-                let mut acc = [simd.zero(); ROWS];
-                let mut line = 0;
-                while line < block.lines.len() {
-                    let first = &data[strip.row_start(line, 0) + start..];
-                    let dy = &dy[(block.lines.start + line) * output_cols + block.cols.start..];
-                    if block.lines.len() - line >= 4 {
-                        self.add_lines::<ROWS, 4>(simd, first, dy, &mut acc);
-                        line += 4;
-                    } else {
-                        self.add_lines::<ROWS, 1>(simd, first, dy, &mut acc);
-                        line += 1;
-                    }
-                }
-                for (row, &acc) in acc.iter().enumerate() {
-                    let sums = &mut sums[(row * cols + tap) * S::LANES..][..S::LANES];
-                    store(simd, sums, simd.add(load(simd, sums), acc));
-                }
+    fn add<S: Simd<T>>(&self, simd: S, sums: &mut [T])
+    where
+        P: Pixels<T, S>,
+    {
+        match self.job.reading.rows.offsets.len() {
+            3 => self.add_rows::<S, 3>(simd, sums),
+            _ => self.add_rows::<S, 5>(simd, sums),
+        }
+    }
+
+    /// Those of `ROWS` rows of the kernel.
+    #[inline(always)]
+    fn add_rows<S: Simd<T>, const ROWS: usize>(&self, simd: S, sums: &mut [T])
+    where
+        P: Pixels<T, S>,
+    {
+        let lines = self.block.lines.len();
+        let len = ROWS * self.job.reading.cols.offsets.len() * S::LANES;
+        let inputs = self.job.geometry.spec.group_inputs();
+        for (input, sums) in sums.chunks_exact_mut(len).take(inputs).enumerate() {
+            let mut line = 0;
+            while line < lines {
+                line += if lines - line >= 4 {
+                    self.add_lines::<S, ROWS, 4>(simd, [input, line], sums)
+                } else {
+                    self.add_lines::<S, ROWS, 1>(simd, [input, line], sums)
+                };
             }
         }
     }
 
-    /// Adds `Q` lines to the sums of a kernel column, where the first reads the strip from `x` on.
+    /// Those of `Q` lines of an input channel; gives `Q`.
     #[inline(always)]
-    fn add_lines<const ROWS: usize, const Q: usize>(
+    fn add_lines<S: Simd<T>, const ROWS: usize, const Q: usize>(
         &self,
         simd: S,
-        x: &[T],
-        dy: &[T],
-        acc: &mut [S::Vector; ROWS],
-    ) {
-        let (len, step) = (self.block.cols.len(), self.job.geometry.cols.output);
-        let row_len = self.strip.row_len();
-        let mut sums = *acc;
-        for col in (0..len).step_by(S::LANES) {
-            let lanes = S::LANES.min(len - col);
-            let mask = simd.mask(0..lanes);
+        [input, line]: [usize; 2],
+        sums: &mut [T],
+    ) -> usize
+    where
+        P: Pixels<T, S>,
+    {
+        let Block { lines, cols, .. } = self.block;
+        let taps = self.job.reading.cols.offsets.len();
+        let step = self.job.geometry.cols.output;
+        let dy = &self.dy[(lines.start + line) * step + cols.start..];
+        for col in (0..cols.len()).step_by(S::LANES) {
+            let lanes = S::LANES.min(cols.len() - col);
             let mut gradients = [simd.zero(); Q];
             for (q, gradients) in gradients.iter_mut().enumerate() {
                 *gradients = load_part(simd, &dy[q * step + col..][..lanes]);
             }
-            for row in 0..Q + ROWS - 1 {
-                let pixels = x[row * row_len + col..][..lanes].as_ptr();
-                // SAFETY: the mask's lanes are in `pixels`.
-                let pixels = unsafe { simd.load_masked(pixels, mask) };
-                for (q, &gradients) in gradients.iter().enumerate() {
-                    if q <= row && row - q < ROWS {
-                        sums[row - q] = simd.fma(gradients, pixels, sums[row - q]);
+            for tap in 0..taps {
+                let rows = self.pixels.rows::<1>(simd, input, [line, col], tap, lanes);
+                // Columns of the kernel don't wait for each other's sums.
+                let mut part = [simd.zero(); ROWS];
+                for row in 0..Q + ROWS - 1 {
+                    // SAFETY: these are the rows that the lines read.
+                    let [pixels] = unsafe { rows.load(simd, row) };
+                    for (q, &gradients) in gradients.iter().enumerate() {
+                        if q <= row && row - q < ROWS {
+                            part[row - q] = simd.fma(gradients, pixels, part[row - q]);
+                        }
                     }
+                }
+                for (row, &part) in part.iter().enumerate() {
+                    let sums = &mut sums[(row * taps + tap) * S::LANES..][..S::LANES];
+                    store(simd, sums, simd.add(load(simd, sums), part));
                 }
             }
         }
-        *acc = sums;
+        Q
     }
+}
 
+impl<T: Element, S: Simd<T>, const R: usize> Products<'_, T, S, R> {
     /// Adds those of `X` rows `k` from `first` on to `sums`.
     #[inline(always)]
     fn add<const X: usize>(&self, simd: S, first: usize, sums: &mut [T]) {

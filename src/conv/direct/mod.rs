@@ -3,8 +3,11 @@
 
 pub mod correlate;
 pub mod kernel_gradient;
+mod outputs;
 pub mod pixels;
 mod recent;
+mod rows;
+mod sums;
 
 use super::strip::reading::{Blocks, Reading};
 

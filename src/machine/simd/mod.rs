@@ -31,6 +31,8 @@ pub trait Simd<T: Copy>: Copy {
     const REGISTERS: usize;
     /// Most rows of a register tile.
     const MR: usize;
+    /// Whether [`Simd::load_masked`] takes one instruction.
+    const MASKS: bool = false;
 
     /// All lanes zero.
     fn zero(self) -> Self::Vector;

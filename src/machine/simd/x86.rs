@@ -48,6 +48,7 @@ macro_rules! x86 {
             const LANES: usize = $lanes;
             const REGISTERS: usize = $registers;
             const MR: usize = $registers / 2 - 2;
+            const MASKS: bool = true;
 
             #[inline(always)]
             fn zero(self) -> Self::Vector {

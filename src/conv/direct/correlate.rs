@@ -15,7 +15,7 @@ use super::outputs::Outputs;
 use super::recent::Recent;
 use super::rows::{InPlace, InStrip, in_place};
 use super::sums::{Kernel, Source};
-use crate::conv::correlation::Correlation;
+use crate::conv::correlation::{Correlation, Target};
 use crate::conv::engine::Engine;
 use crate::conv::kernel_view::KernelView;
 use crate::conv::strip::reading::{Block, Blocks, Reading};
@@ -164,7 +164,8 @@ impl<T: Element, const R: usize> WithSimd<T> for Worker<'_, T, R> {
                     let block = job.blocks.get(index);
                     let x = &x[channels.start * plane_len..channels.end * plane_len];
                     let first = [block.lines.start, block.cols.start];
-                    let source = InPlace { x, rows, cols, first };
+                    let further = job.further(&block, [plane_len, cols.input]);
+                    let source = InPlace { x, rows, cols, first, further };
                     job.write::<S, _, R>(simd, &source, [image, group], &block, y);
                 } else {
                     let (block, strip) = strips.get(simd, &job.reading, &job.blocks, index);
@@ -178,6 +179,11 @@ impl<T: Element, const R: usize> WithSimd<T> for Worker<'_, T, R> {
 }
 
 impl<T: Element> Job<'_, T> {
+    /// How far the next block's pixels are from those of `block`, where a plane has so many and a line.
+    fn further(&self, block: &Block, [plane, line]: [usize; 2]) -> usize {
+        if self.blocks.len() == 1 { plane } else { block.lines.len() * line }
+    }
+
     /// Sums and writes the output channels of a group of an image, a block of their pixels.
     #[inline(always)]
     fn write<S: Simd<T>, X: Source<T, S, R>, const R: usize>(
@@ -190,6 +196,8 @@ impl<T: Element> Job<'_, T> {
     ) {
         let Correlation { groups, group_channels: [sources, targets], rows, cols, taps, .. } =
             self.correlation;
+        let Target { plane: [height, width], step, .. } = self.correlation.target;
+        let plane = height * width;
         let weights_len = sources * taps.len() * R;
         assert!(*targets == R);
         let mut bias = [T::zero(); R];
@@ -209,6 +217,7 @@ impl<T: Element> Job<'_, T> {
             channel: (image * groups + group) * R,
             lines: block.lines.clone(),
             cols: block.cols.clone(),
+            further: self.further(block, [plane * R, step[0] * width]),
         };
         kernel.write(simd, source, &outputs);
     }

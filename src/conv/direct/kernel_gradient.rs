@@ -14,6 +14,7 @@ use crate::conv::sum::{add_to, blocks_together};
 use crate::machine::element::Element;
 use crate::machine::isa::Isa;
 use crate::machine::memory::{Buffers, Need, Scratch, reserve};
+use crate::machine::simd::tile::Ahead;
 use crate::machine::simd::{Simd, WithSimd, load, load_part, store};
 use crate::machine::threads::for_each_chunk;
 
@@ -62,6 +63,12 @@ impl<'a, T: Element> Job<'a, T> {
         let in_place = in_place(rows, cols);
         let (isa, lanes) = (engine.isa, engine.lanes());
         Self { geometry, reading, blocks, x, dy, shares, in_place, isa, lanes, threads }
+    }
+
+    /// How far the next block's pixels are from those of `block`: where that is an image's only one, its
+    /// next image's `image_len` elements further.
+    fn further(&self, block: &Block, image_len: usize, line_len: usize) -> usize {
+        if self.blocks.len() == 1 { image_len } else { block.lines.len() * line_len }
     }
 
     /// Elements of a vector of partial sums for each row of the column matrix and each channel.
@@ -158,7 +165,8 @@ impl<T: Element, const R: usize, const X: usize> WithSimd<T> for Groups<'_, T, R
                         let x = &x[channels.start * plane..channels.end * plane];
                         let [rows, cols] = [job.reading.rows, job.reading.cols];
                         let first = [block.lines.start, block.cols.start];
-                        let pixels = &InPlace { x, rows, cols, first };
+                        let further = job.further(block, spec.in_channels * plane, cols.input);
+                        let pixels = &InPlace { x, rows, cols, first, further };
                         Shared { job, block, pixels, dy }.add(simd, part);
                         continue;
                     }
@@ -251,6 +259,13 @@ impl<T: Element, P> Shared<'_, T, P> {
         let taps = self.job.reading.cols.offsets.len();
         let step = self.job.geometry.cols.output;
         let dy = &self.dy[(lines.start + line) * step + cols.start..];
+        self.pixels.bring(simd, line..line + Q);
+        let pixels = self.job.geometry.output_pixels();
+        let image_len = self.job.geometry.spec.out_channels * pixels;
+        let further = dy.as_ptr().wrapping_add(self.job.further(self.block, image_len, step));
+        for at in (0..Q * step).step_by(Ahead::<T>::LINE) {
+            simd.prefetch(further.wrapping_add(at));
+        }
         for col in (0..cols.len()).step_by(S::LANES) {
             let lanes = S::LANES.min(cols.len() - col);
             let mut gradients = [simd.zero(); Q];

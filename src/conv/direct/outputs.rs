@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::conv::correlation::Target;
 use crate::machine::element::Element;
 use crate::machine::shared::Shared;
+use crate::machine::simd::tile::Ahead;
 use crate::machine::simd::{MOST_LANES, Simd};
 
 /// The pixels of a block of some output channels.
@@ -15,9 +16,23 @@ pub struct Outputs<'a, T> {
     pub channel: usize,
     pub lines: Range<usize>,
     pub cols: Range<usize>,
+    /// How far from this block's pixels those lie that are written next.
+    pub further: usize,
 }
 
 impl<T: Element> Outputs<'_, T> {
+    /// Brings the lines near that are written next in place of some of this block's.
+    #[inline(always)]
+    pub fn bring<S: Simd<T>>(&self, simd: S, lines: Range<usize>) {
+        let Target { plane: [height, width], step, .. } = self.target;
+        let row = (self.lines.start + lines.start) * step[0];
+        let from = self.y.at(self.channel * height * width, 0);
+        let from = from.wrapping_add(self.further + row * width);
+        for at in (0..lines.len() * step[0] * width).step_by(Ahead::<T>::LINE) {
+            simd.prefetch_to_write(from.wrapping_add(at));
+        }
+    }
+
     /// Writes the sums of `C` vectors from `col` on of `R` channels of `Q` lines from `line` on.
     #[inline(always)]
     pub fn store<S: Simd<T>, const Q: usize, const R: usize, const C: usize>(

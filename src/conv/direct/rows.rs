@@ -1,13 +1,20 @@
 //! Rows of pixels, of a strip or where they lie.
 
+use std::ops::Range;
+
 use crate::config::padding::PaddingMode;
 use crate::conv::strip::Strip;
 use crate::conv::strip::axis::TapAxis;
 use crate::machine::element::Element;
 use crate::machine::simd::Simd;
+use crate::machine::simd::tile::Ahead;
 
 /// Where a block's lines read their pixels.
 pub trait Pixels<T: Copy, S: Simd<T>> {
+    /// Brings near what is read next in place of what some lines read, if no machine foresees it. That may be
+    /// nobody's.
+    fn bring(&self, _simd: S, _lines: Range<usize>) {}
+
     /// Consecutive rows of a channel from that on which a line of the block reads through the first kernel
     /// row: `C` registers from a column on, which read through the kernel column `tap`. `place` is that line
     /// and column. Lanes from `len` on are zeros, unless that is all lanes.
@@ -100,6 +107,8 @@ pub struct InPlace<'a, T> {
     pub cols: &'a TapAxis,
     /// The first line and column of the block.
     pub first: [usize; 2],
+    /// How far from this block's pixels those lie that are read next.
+    pub further: usize,
 }
 
 /// Whether pixels may be read where they lie, for one output channel.
@@ -112,6 +121,15 @@ pub fn in_place(rows: &TapAxis, cols: &TapAxis) -> bool {
 
 impl<T: Element, S: Simd<T>> Pixels<T, S> for InPlace<'_, T> {
     #[inline(always)]
+    fn bring(&self, simd: S, lines: Range<usize>) {
+        let Self { x, cols, first: [first_line, _], further, .. } = *self;
+        let from = x.as_ptr().wrapping_add(further + (first_line + lines.start) * cols.input);
+        for at in (0..lines.len() * cols.input).step_by(Ahead::<T>::LINE) {
+            simd.prefetch(from.wrapping_add(at));
+        }
+    }
+
+    #[inline(always)]
     fn rows<const C: usize>(
         &self,
         simd: S,
@@ -120,7 +138,7 @@ impl<T: Element, S: Simd<T>> Pixels<T, S> for InPlace<'_, T> {
         tap: usize,
         len: usize,
     ) -> impl Rows<T, S, C> {
-        let Self { x, rows, cols, first: [first_line, first_col] } = *self;
+        let Self { x, rows, cols, first: [first_line, first_col], .. } = *self;
         let [height, width] = [rows.input, cols.input];
         let plane = &x[channel * height * width..][..height * width];
         let first_row = rows.position(first_line + line, 0);

@@ -21,7 +21,7 @@ pub struct Kernel<'a, T, const R: usize> {
 pub type Registers<V, const Q: usize, const R: usize, const C: usize> = [[[V; C]; R]; Q];
 
 /// Where the pixels are that a block's lines read.
-pub trait Source<T: Element, S: Simd<T>, const R: usize> {
+pub trait Source<T: Element, S: Simd<T>, const R: usize>: Pixels<T, S> {
     /// Sums `C` registers of pixels from `col` on of `Q` lines from `line` on.
     fn sums<const Q: usize, const C: usize>(
         &self,
@@ -71,6 +71,8 @@ impl<T: Element, const R: usize> Kernel<'_, T, R> {
         line: usize,
     ) -> usize {
         let cols = outputs.cols.len();
+        source.bring(simd, line..line + Q);
+        outputs.bring(simd, line..line + Q);
         let mut col = 0;
         while col < cols {
             let place = [line, col];

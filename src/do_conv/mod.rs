@@ -289,7 +289,10 @@ macro_rules! ops {
                 bias: Option<&[Self]>,
                 y: &mut [Self],
             ) -> Room<()> {
-                convolve(&Engine::new(memory), geometry, x, kernel, packed, bias, y)
+                let engine = Engine::new(memory);
+                engine.enter(geometry.maccs(), || {
+                    convolve(&engine, geometry, x, kernel, packed, bias, y)
+                })
             }
 
             fn convolve_features(
@@ -311,7 +314,10 @@ macro_rules! ops {
                 dy: &[Self],
                 targets: Targets<Self>,
             ) -> Room<()> {
-                differentiate(&Engine::new(memory), geometry, kernel, x, dy, targets)
+                let engine = Engine::new(memory);
+                engine.enter(geometry.maccs(), || {
+                    differentiate(&engine, geometry, kernel, x, dy, targets)
+                })
             }
 
             fn compose(

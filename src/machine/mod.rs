@@ -21,8 +21,11 @@ pub struct Machine<'m, T> {
     pub memory: &'m Memory<T>,
 }
 
-/// [`Machine::parallel_above`] unless a test asks for another: about a millisecond's work.
-const PARALLEL_ABOVE: usize = 1 << 22;
+/// [`Machine::parallel_above`] unless a test asks for another: some tens of microseconds' work.
+const PARALLEL_ABOVE: usize = 1 << 21;
+
+/// How many times less work is worth sharing on a thread of the pool than it is to wake one.
+const AWAKE: usize = 8;
 
 impl<'m, T: Element> Machine<'m, T> {
     /// The best instructions there are.
@@ -37,7 +40,14 @@ impl<'m, T: Element> Machine<'m, T> {
 
     /// Threads to spread `maccs` multiply-accumulates over.
     pub fn threads(&self, maccs: usize) -> usize {
-        if maccs < self.parallel_above { 1 } else { rayon::current_num_threads() }
+        let awake = if threads::is_of_pool() { AWAKE } else { 1 };
+        if maccs < self.parallel_above / awake { 1 } else { rayon::current_num_threads() }
+    }
+
+    /// Calls `work`, of so many multiply-accumulates, on a thread of the pool if that is worth waking one:
+    /// its stages then share theirs with threads that are awake.
+    pub fn enter<R: Send>(&self, maccs: usize, work: impl FnOnce() -> R + Send) -> R {
+        if self.threads(maccs) == 1 { work() } else { threads::enter(work) }
     }
 
     /// Elements of a register.

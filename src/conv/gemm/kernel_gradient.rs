@@ -479,6 +479,9 @@ impl<T: Element> Job<'_, T> {
     }
 }
 
+/// Most channels whose pixels are copied one by one: a square of registers would be copies of the last.
+const FEW: usize = 4;
+
 /// Writes rows of pixels side by side: `target[position · panel_rows + channel]` is the first of what
 /// `source` gives for the channel and the position.
 #[inline(always)]
@@ -490,6 +493,15 @@ fn pack_x<'a, T: Element, S: Simd<T>>(
     source: impl Fn(usize, usize) -> &'a [T],
 ) {
     let panel_rows = S::MR.next_multiple_of(S::LANES);
+    if channels <= FEW {
+        for channel in 0..channels {
+            let pixels = &source(channel, 0)[..positions];
+            for (target, &pixel) in target.chunks_exact_mut(panel_rows).zip(pixels) {
+                target[channel] = pixel;
+            }
+        }
+        return;
+    }
     for part in (0..channels).step_by(S::LANES) {
         let count = S::LANES.min(channels - part);
         for position in (0..positions).step_by(S::LANES) {

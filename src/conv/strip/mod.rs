@@ -10,7 +10,6 @@ pub mod line;
 pub mod reading;
 pub mod vectors;
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use line::{Line, kind};
@@ -101,24 +100,28 @@ impl<M: Copy, E: Copy> Strip<M, E> {
     /// Each image row that is read, once.
     fn add_rows(&mut self, reading: &Reading, block: &Block, image_len: usize) {
         let (rows, row_len) = (reading.rows, reading.cols.input);
-        let mut known = HashMap::new();
-        self.line_rows.reserve_exact(block.lines.len() * rows.offsets.len());
-        for line in block.lines.clone() {
-            let (image, line) = (line / rows.output, line % rows.output);
-            for tap in 0..rows.offsets.len() {
-                let row = [image as isize, rows.position(line, tap)];
-                let start = rows.source(line, tap).map(|row| image * image_len + row * row_len);
-                if start.is_none() && !reading.zero_rows {
-                    self.line_rows.push(None);
-                    continue;
-                }
-                let index = known.entry(row).or_insert_with(|| {
-                    self.row_starts.push(start);
-                    self.row_starts.len() - 1
-                });
-                self.line_rows.push(Some(*index));
-            }
-        }
+        let taps = rows.offsets.len();
+        // By line and tap, the image and the row; none for zeros that aren't copied.
+        let rows_read = || {
+            block.lines.clone().flat_map(|line| {
+                let (image, line) = (line / rows.output, line % rows.output);
+                (0..taps).map(move |tap| {
+                    let is_read = reading.zero_rows || rows.source(line, tap).is_some();
+                    is_read.then(|| (image, rows.position(line, tap)))
+                })
+            })
+        };
+        let mut known = Vec::with_capacity(block.lines.len() * taps);
+        known.extend(rows_read().flatten());
+        known.sort_unstable();
+        known.dedup();
+        self.row_starts.extend(known.iter().map(|&(image, row)| {
+            let row = rows.mode.source(row, rows.input)?;
+            Some(image * image_len + row * row_len)
+        }));
+        let index = |row| known.binary_search(&row).ok();
+        self.line_rows.reserve_exact(block.lines.len() * taps);
+        self.line_rows.extend(rows_read().map(|row| row.and_then(index)));
         self.reach = self.row_starts.iter().flatten().max().map_or(0, |start| start + row_len);
     }
 

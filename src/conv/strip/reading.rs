@@ -1,7 +1,6 @@
 //! How a source is read: cut into blocks of output pixels, and how long what they read is, in pixels and
 //! in tables.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use super::axis::TapAxis;
@@ -211,14 +210,13 @@ impl<'a> Reading<'a> {
     /// The same of a block of `lines` and `cols`.
     fn tables_len(&self, lines: usize, cols: usize) -> usize {
         const ENTRY: usize = size_of::<Option<usize>>();
-        /// A row's place in the strip, while rows are being numbered, and what a hash table leaves free.
-        const ROW: usize = 4 * ENTRY;
         let of_taps = |places: usize| ENTRY.saturating_mul(places).saturating_mul(self.taps());
         let (strip, lines, line_len) = match self.joined_lines {
             true => (of_taps(lines * cols), 1, lines * cols),
             false => {
-                let of_lines = ENTRY.saturating_mul(lines * self.rows.offsets.len());
-                let of_rows = ROW.saturating_mul(axis_len(self.rows, lines));
+                // And as much while rows are being numbered.
+                let of_lines = (2 * ENTRY).saturating_mul(lines * self.rows.offsets.len());
+                let of_rows = ENTRY.saturating_mul(axis_len(self.rows, lines));
                 let of_cols = ENTRY.saturating_mul(axis_len(self.cols, cols));
                 (of_lines.saturating_add(of_rows).saturating_add(of_cols), lines, cols)
             }
@@ -287,14 +285,22 @@ impl RowLayout {
             layout.tap_starts = positions.iter().map(|&position| add(position, outputs)).collect();
             return layout;
         }
-        let mut starts = HashMap::new();
+        // By remainder, in order.
+        let mut starts: Vec<_> =
+            positions.iter().map(|at| at.abs_diff(nearest) % cols.step).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let starts: Vec<_> = starts
+            .into_iter()
+            .map(|remainder| {
+                let len = outputs + (span - remainder) / cols.step;
+                (remainder, add(nearest + remainder as isize, len))
+            })
+            .collect();
         let tap_starts = positions.iter().map(|position| {
             let from = position.abs_diff(nearest);
-            let remainder = from % cols.step;
-            let len = outputs + (span - remainder) / cols.step;
-            let start =
-                starts.entry(remainder).or_insert_with(|| add(nearest + remainder as isize, len));
-            *start + from / cols.step
+            let index = starts.partition_point(|&(known, _)| known < from % cols.step);
+            starts[index].1 + from / cols.step
         });
         layout.tap_starts = tap_starts.collect();
         layout

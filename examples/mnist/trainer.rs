@@ -28,11 +28,14 @@ impl<L: Layer<f32>> Trainer<L> {
         Ok(Self { net, gradients, velocities })
     }
 
-    /// Trains on one batch; gives the loss before.
+    /// Trains on one batch; gives the loss before. On a thread of the pool: so small layers find its other
+    /// threads awake, and share work that isn't worth waking them for.
     pub fn step(&mut self, x: &Array4<f32>, labels: &[u8]) -> Result<f32, Error> {
-        let loss = self.net.backward(x, labels, &mut self.gradients)?;
-        self.descend()?;
-        Ok(loss)
+        rayon::scope(|_| {
+            let loss = self.net.backward(x, labels, &mut self.gradients)?;
+            self.descend()?;
+            Ok(loss)
+        })
     }
 
     /// `v ← momentum·v + gradient`, `parameter ← parameter − rate·v`

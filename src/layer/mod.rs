@@ -47,9 +47,9 @@ use gradients::{Conv2dGradients, DoConv2dGradients};
 /// step(&mut over, &x)?;
 /// # Ok::<(), do_conv::Error>(())
 /// ```
-pub trait Layer<T: Scalar> {
+pub trait Layer<T: Scalar>: Send + Sync {
     /// The gradients of a layer, which own their arrays.
-    type Gradients;
+    type Gradients: Send + Sync;
 
     /// The shape `[B, O, OH, OW]` of the output for an input `[B, I, H, W]`.
     ///

@@ -85,8 +85,7 @@ fn fill(layer: usize, (name, parameter): (&str, &mut [f32])) {
 
 fn steps<L>(net: Net<L>) -> Result<Local>
 where
-    L: Layer<f32> + Send + 'static,
-    L::Gradients: Send,
+    L: Layer<f32> + 'static,
 {
     let mut trainer = Trainer::new(net)?;
     let batch = |index: usize| -> Result<(Array4<f32>, Vec<u8>)> {

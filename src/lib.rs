@@ -95,8 +95,8 @@
 //!
 //! Layers share their work on rayon's current pool, from about two million multiply-accumulates on. A call
 //! from outside of the pool first wakes a thread of it, which takes some ten microseconds: where small layers
-//! are trained, do a whole step by `rayon::scope(|_| …)`, which does so once. A few of the same layers' calls
-//! may run at once; each has buffers of its own.
+//! are trained, do a whole step by `rayon::scope(|_| …)`, which does so once. Several threads may call one
+//! layer at once; each call has buffers of its own.
 //!
 //! # Features
 //!

@@ -169,6 +169,22 @@ impl<'a, T: Element> KernelSource<'a, T> {
     }
 }
 
+/// Calls `work` with the engine, on a thread of the pool if the call is worth sharing.
+fn enter<T: Element, R: Send>(
+    memory: &Memory<T>,
+    geometry: &Geometry,
+    kernel: KernelSource<T>,
+    work: impl FnOnce(&Engine<T>) -> R + Send,
+) -> R {
+    let Engine { machine, blocking } = Engine::new(memory);
+    let of_kernel = match kernel {
+        KernelSource::Plain(_) => 0,
+        KernelSource::Composed(Factors { composer, .. }) => composer.maccs(),
+    };
+    let maccs = geometry.maccs().max(of_kernel);
+    machine.enter(maccs, |machine| work(&Engine { machine, blocking }))
+}
+
 fn convolve<T: Element>(
     engine: &Engine<T>,
     geometry: &Geometry,
@@ -289,9 +305,8 @@ macro_rules! ops {
                 bias: Option<&[Self]>,
                 y: &mut [Self],
             ) -> Room<()> {
-                let engine = Engine::new(memory);
-                engine.enter(geometry.maccs(), || {
-                    convolve(&engine, geometry, x, kernel, packed, bias, y)
+                enter(memory, geometry, kernel, |engine| {
+                    convolve(engine, geometry, x, kernel, packed, bias, y)
                 })
             }
 
@@ -303,7 +318,9 @@ macro_rules! ops {
                 bias: Option<&[Self]>,
                 y: &mut [Self],
             ) -> Room<()> {
-                features::forward(&Engine::new(memory), geometry, factors, x, bias, y)
+                enter(memory, geometry, KernelSource::Composed(factors), |engine| {
+                    features::forward(engine, geometry, factors, x, bias, y)
+                })
             }
 
             fn differentiate(
@@ -314,9 +331,8 @@ macro_rules! ops {
                 dy: &[Self],
                 targets: Targets<Self>,
             ) -> Room<()> {
-                let engine = Engine::new(memory);
-                engine.enter(geometry.maccs(), || {
-                    differentiate(&engine, geometry, kernel, x, dy, targets)
+                enter(memory, geometry, kernel, |engine| {
+                    differentiate(engine, geometry, kernel, x, dy, targets)
                 })
             }
 

@@ -79,6 +79,9 @@ impl<T: Element> Memory<T> {
     /// At least `len` elements of any value: the smallest buffer that is long enough, or a new one in
     /// place of the longest.
     fn take(&self, len: usize) -> Room<Vec<T>> {
+        if len == 0 {
+            return Ok(Vec::new());
+        }
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         spare.longest = spare.longest.max(len);
         let buffers = spare.buffers.iter().enumerate();

@@ -24,7 +24,7 @@ pub struct Machine<'m, T> {
 /// [`Machine::parallel_above`] unless a test asks for another: some tens of microseconds' work.
 const PARALLEL_ABOVE: usize = 1 << 21;
 
-/// How many times less work is worth sharing on a thread of the pool than it is to wake one.
+/// How many times less a stage of a call has to be for that, since the call has woken the others.
 const AWAKE: usize = 8;
 
 impl<'m, T: Element> Machine<'m, T> {
@@ -40,14 +40,17 @@ impl<'m, T: Element> Machine<'m, T> {
 
     /// Threads to spread `maccs` multiply-accumulates over.
     pub fn threads(&self, maccs: usize) -> usize {
-        let awake = if threads::is_of_pool() { AWAKE } else { 1 };
-        if maccs < self.parallel_above / awake { 1 } else { rayon::current_num_threads() }
+        if maccs < self.parallel_above { 1 } else { rayon::current_num_threads() }
     }
 
-    /// Calls `work`, of so many multiply-accumulates, on a thread of the pool if that is worth waking one:
-    /// its stages then share theirs with threads that are awake.
-    pub fn enter<R: Send>(&self, maccs: usize, work: impl FnOnce() -> R + Send) -> R {
-        if self.threads(maccs) == 1 { work() } else { threads::enter(work) }
+    /// Calls `work`, of so many multiply-accumulates, on a thread of the pool if they are worth sharing. Its
+    /// stages then share theirs with threads that are awake, so that less is worth it.
+    pub fn enter<R: Send>(&self, maccs: usize, work: impl FnOnce(Self) -> R + Send) -> R {
+        if self.threads(maccs) == 1 {
+            return work(*self);
+        }
+        let machine = Self { parallel_above: self.parallel_above / AWAKE, ..*self };
+        threads::enter(|| work(machine))
     }
 
     /// Elements of a register.

@@ -5,11 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-/// Whether this thread is one of the pool's.
-pub fn is_of_pool() -> bool {
-    rayon::current_thread_index().is_some()
-}
-
 /// Calls `work` on a thread of the pool.
 pub fn enter<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| work())

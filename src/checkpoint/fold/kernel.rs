@@ -286,7 +286,8 @@ impl KernelFold<'_> {
         resize(weight, outputs.len() * weight_row).map_err(self.failed(stored.key))?;
         match transposed {
             Some(transposed) => {
-                let machine = Machine::new(memory);
+                // Parts of kernels are shared already.
+                let machine = Machine { parallel_above: usize::MAX, ..Machine::new(memory) };
                 composer.compose_outputs(&machine, transposed, first - start, w, weight);
             }
             None => weight.copy_from_slice(w),

@@ -164,7 +164,7 @@ impl<T: Element, const R: usize> WithSimd<T> for Worker<'_, T, R> {
                     let block = job.blocks.get(index);
                     let x = &x[channels.start * plane_len..channels.end * plane_len];
                     let first = [block.lines.start, block.cols.start];
-                    let further = job.further(&block, [plane_len, cols.input]);
+                    let further = job.further(&block, plane_len, cols.input);
                     let source = InPlace { x, rows, cols, first, further };
                     job.write::<S, _, R>(simd, &source, [image, group], &block, y);
                 } else {
@@ -179,9 +179,11 @@ impl<T: Element, const R: usize> WithSimd<T> for Worker<'_, T, R> {
 }
 
 impl<T: Element> Job<'_, T> {
-    /// How far the next block's pixels are from those of `block`, where a plane has so many and a line.
-    fn further(&self, block: &Block, [plane, line]: [usize; 2]) -> usize {
-        if self.blocks.len() == 1 { plane } else { block.lines.len() * line }
+    /// How far the next block's lines are from those of `block`, where a plane and a line have so many
+    /// pixels; none if they aren't whole.
+    fn further(&self, block: &Block, plane: usize, line: usize) -> Option<usize> {
+        let is_whole = block.cols.len() == self.correlation.cols.output;
+        is_whole.then(|| if self.blocks.len() == 1 { plane } else { block.lines.len() * line })
     }
 
     /// Sums and writes the output channels of a group of an image, a block of their pixels.
@@ -196,8 +198,8 @@ impl<T: Element> Job<'_, T> {
     ) {
         let Correlation { groups, group_channels: [sources, targets], rows, cols, taps, .. } =
             self.correlation;
-        let Target { plane: [height, width], step, .. } = self.correlation.target;
-        let plane = height * width;
+        let Target { plane: [height, width], step, .. } = &self.correlation.target;
+        let further = self.further(block, height * width, *width);
         let weights_len = sources * taps.len() * R;
         assert!(*targets == R);
         let mut bias = [T::zero(); R];
@@ -217,7 +219,7 @@ impl<T: Element> Job<'_, T> {
             channel: (image * groups + group) * R,
             lines: block.lines.clone(),
             cols: block.cols.clone(),
-            further: self.further(block, [plane * R, step[0] * width]),
+            further: further.filter(|_| R == 1 && *step == [1, 1]),
         };
         kernel.write(simd, source, &outputs);
     }

@@ -1,6 +1,6 @@
 //! The gradient of kernels with few output channels a group: `dW[o, k] = Σ_p dy[o, p] · X[k, p]`, where
-//! a register holds pixels of a line, and sums of a few rows `k` stay in registers for all pixels of a
-//! block.
+//! a register holds pixels of a line, and sums of a few rows `k` stay in registers for a few lines or for
+//! all pixels of a block.
 
 use super::blocks;
 use super::recent::Recent;
@@ -65,10 +65,14 @@ impl<'a, T: Element> Job<'a, T> {
         Self { geometry, reading, blocks, x, dy, shares, in_place, isa, lanes, threads }
     }
 
-    /// How far the next block's pixels are from those of `block`: where that is an image's only one, its
-    /// next image's `image_len` elements further.
-    fn further(&self, block: &Block, image_len: usize, line_len: usize) -> usize {
-        if self.blocks.len() == 1 { image_len } else { block.lines.len() * line_len }
+    /// How far the next block's lines are from those of `block`: of the next image, `image_len` elements
+    /// further, if that is an image's only one; none if they aren't whole.
+    fn further(&self, block: &Block, image_len: usize, line_len: usize) -> Option<usize> {
+        let is_whole = block.cols.len() == self.geometry.cols.output;
+        is_whole.then(|| match self.blocks.len() {
+            1 => image_len,
+            _ => block.lines.len() * line_len,
+        })
     }
 
     /// Elements of a vector of partial sums for each row of the column matrix and each channel.
@@ -259,12 +263,14 @@ impl<T: Element, P> Shared<'_, T, P> {
         let taps = self.job.reading.cols.offsets.len();
         let step = self.job.geometry.cols.output;
         let dy = &self.dy[(lines.start + line) * step + cols.start..];
-        self.pixels.bring(simd, line..line + Q);
+        self.pixels.bring(simd, input, line..line + Q);
         let pixels = self.job.geometry.output_pixels();
         let image_len = self.job.geometry.spec.out_channels * pixels;
-        let further = dy.as_ptr().wrapping_add(self.job.further(self.block, image_len, step));
-        for at in (0..Q * step).step_by(Ahead::<T>::LINE) {
-            simd.prefetch(further.wrapping_add(at));
+        let further = self.job.further(self.block, image_len, step).filter(|_| input == 0);
+        if let Some(further) = further {
+            for at in (0..Q * step).step_by(Ahead::<T>::LINE) {
+                simd.prefetch(dy.as_ptr().wrapping_add(further + at));
+            }
         }
         for col in (0..cols.len()).step_by(S::LANES) {
             let lanes = S::LANES.min(cols.len() - col);

@@ -16,19 +16,21 @@ pub struct Outputs<'a, T> {
     pub channel: usize,
     pub lines: Range<usize>,
     pub cols: Range<usize>,
-    /// How far from this block's pixels those lie that are written next.
-    pub further: usize,
+    /// How far from this block's lines, if they are whole, those lie that are written next.
+    pub further: Option<usize>,
 }
 
 impl<T: Element> Outputs<'_, T> {
     /// Brings the lines near that are written next in place of some of this block's.
     #[inline(always)]
     pub fn bring<S: Simd<T>>(&self, simd: S, lines: Range<usize>) {
-        let Target { plane: [height, width], step, .. } = self.target;
-        let row = (self.lines.start + lines.start) * step[0];
+        let (Some(further), Target { plane: [height, width], .. }) = (self.further, self.target)
+        else {
+            return;
+        };
         let from = self.y.at(self.channel * height * width, 0);
-        let from = from.wrapping_add(self.further + row * width);
-        for at in (0..lines.len() * step[0] * width).step_by(Ahead::<T>::LINE) {
+        let from = from.wrapping_add(further + (self.lines.start + lines.start) * width);
+        for at in (0..lines.len() * width).step_by(Ahead::<T>::LINE) {
             simd.prefetch_to_write(from.wrapping_add(at));
         }
     }

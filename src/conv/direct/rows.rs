@@ -11,9 +11,9 @@ use crate::machine::simd::tile::Ahead;
 
 /// Where a block's lines read their pixels.
 pub trait Pixels<T: Copy, S: Simd<T>> {
-    /// Brings near what is read next in place of what some lines read, if no machine foresees it. That may be
-    /// nobody's.
-    fn bring(&self, _simd: S, _lines: Range<usize>) {}
+    /// Brings near what is read of a channel next in place of what some lines read, if no machine foresees it.
+    /// That may be nobody's.
+    fn bring(&self, _simd: S, _channel: usize, _lines: Range<usize>) {}
 
     /// Consecutive rows of a channel from that on which a line of the block reads through the first kernel
     /// row: `C` registers from a column on, which read through the kernel column `tap`. `place` is that line
@@ -107,8 +107,8 @@ pub struct InPlace<'a, T> {
     pub cols: &'a TapAxis,
     /// The first line and column of the block.
     pub first: [usize; 2],
-    /// How far from this block's pixels those lie that are read next.
-    pub further: usize,
+    /// How far from this block's lines, if they are whole, those lie that are read next.
+    pub further: Option<usize>,
 }
 
 /// Whether pixels may be read where they lie, for one output channel.
@@ -121,9 +121,11 @@ pub fn in_place(rows: &TapAxis, cols: &TapAxis) -> bool {
 
 impl<T: Element, S: Simd<T>> Pixels<T, S> for InPlace<'_, T> {
     #[inline(always)]
-    fn bring(&self, simd: S, lines: Range<usize>) {
-        let Self { x, cols, first: [first_line, _], further, .. } = *self;
-        let from = x.as_ptr().wrapping_add(further + (first_line + lines.start) * cols.input);
+    fn bring(&self, simd: S, channel: usize, lines: Range<usize>) {
+        let Self { x, rows, cols, first: [first_line, _], further } = *self;
+        let Some(further) = further else { return };
+        let line = channel * rows.input + first_line + lines.start;
+        let from = x.as_ptr().wrapping_add(further + line * cols.input);
         for at in (0..lines.len() * cols.input).step_by(Ahead::<T>::LINE) {
             simd.prefetch(from.wrapping_add(at));
         }

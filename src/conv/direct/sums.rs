@@ -66,22 +66,22 @@ impl<T: Element, const R: usize> Kernel<'_, T, R> {
     fn write_lines<S: Simd<T>, const Q: usize>(
         &self,
         simd: S,
-        source: &impl Source<T, S, R>,
+        pixels: &impl Source<T, S, R>,
         outputs: &Outputs<T>,
         line: usize,
     ) -> usize {
         let cols = outputs.cols.len();
-        source.bring(simd, line..line + Q);
+        (0..self.sources).for_each(|source| pixels.bring(simd, source, line..line + Q));
         outputs.bring(simd, line..line + Q);
         let mut col = 0;
         while col < cols {
             let place = [line, col];
             if const { Q <= lines_together::<T, S>(R) } && col + S::LANES < cols {
-                let sums = source.sums::<Q, 2>(simd, self, place);
+                let sums = pixels.sums::<Q, 2>(simd, self, place);
                 outputs.store(simd, place, &sums);
                 col += 2 * S::LANES;
             } else {
-                let sums = source.sums::<Q, 1>(simd, self, place);
+                let sums = pixels.sums::<Q, 1>(simd, self, place);
                 outputs.store(simd, place, &sums);
                 col += S::LANES;
             }

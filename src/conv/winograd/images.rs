@@ -76,7 +76,7 @@ impl<'a, T: Element> Images<'a, T> {
         Layout::new(self.lanes, tiles.count(), self.panels[0])
     }
 
-    /// What is needed besides a second buffer and a last one of each thread.
+    /// What at most `threads` threads need, each with a second buffer and a last one of those lengths.
     pub fn need(&self, threads: usize, second: usize, last: usize) -> Need {
         let tiles = self.regions.most();
         let patch = self.source.need(&tiles, self.lanes);

@@ -80,9 +80,9 @@ impl<'a, T: Element> Piecewise<'a, T> {
             tiles: engine.memory.buffer(images.layout(&tiles).len(family.points().pow(2)))?,
             taps: engine.memory.buffer(kept)?,
         };
-        let pieces = images.pairs().max(tiles.images * images.panels[0]);
         let transformed = MOST_PANELS * panel_len(family, depth, lanes);
-        let need = images.need(pieces, transformed, own + spare);
+        // A stage's threads begin before those of the one before have ended.
+        let need = images.need(usize::MAX, transformed, own + spare);
         Ok((Self { taps, shared: Mutex::new(shared), depth, own }, need))
     }
 

@@ -166,3 +166,35 @@ fn results_are_the_definitions_at_any_sizes() {
         }
     }
 }
+
+#[test]
+fn every_thread_that_may_work_has_buffers() {
+    const THREADS: usize = 40;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(THREADS).build().unwrap();
+    pool.install(|| {
+        let memory = Memory::default();
+        let machine = Machine { parallel_above: 0, ..Machine::new(&memory) };
+        let engine = Engine { machine, blocking: Blocking::default() };
+        let (spec, _) = specs().swap_remove(0);
+        let spec =
+            Spec { in_channels: 176, out_channels: 176, algorithm: Algorithm::Winograd4, ..spec };
+        let geometry = Geometry::new(OPERATION, &spec, [1, 176, 6, 6]).unwrap();
+        assert_eq!(geometry.algorithm(), Algorithm::Winograd4);
+        let weight = numbers(176 * 176 * 9, 0);
+        let weights = Weights::new(&engine, &geometry, Direction::Transposed, &weight).unwrap();
+        let family = Family::of(geometry.algorithm());
+        let correlations = input_gradient::correlations(&geometry);
+        let dy = numbers(176 * geometry.output_pixels(), 1);
+        let gradient = InputGradient::new(
+            &engine,
+            &geometry,
+            family.as_ref(),
+            &correlations,
+            &weights,
+            None,
+            &dy,
+        );
+        // Both stages of a region have pieces, 33 together, none as many as there are threads.
+        assert!(gradient.unwrap().need().threads > 22);
+    });
+}

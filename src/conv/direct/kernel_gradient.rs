@@ -89,7 +89,8 @@ impl<'a, T: Element> Job<'a, T> {
         let strip = self.reading.most_elements(&self.blocks, self.geometry.spec.group_inputs());
         let sums = self.sums_len();
         let tables = self.reading.most_tables(&self.blocks);
-        Need { threads: self.threads, lens: [strip, sums, sums, 0, 0], tables }
+        let of_block = if self.shares { sums } else { 0 };
+        Need { threads: self.threads, lens: [strip, sums, sums, of_block, 0], tables }
     }
 
     /// Writes the gradient to `dw`.
@@ -137,19 +138,22 @@ impl<T: Element, const R: usize, const X: usize> WithSimd<T> for Groups<'_, T, R
     /// Sums over all images.
     #[inline(always)]
     fn run<S: Simd<T>>(self, simd: S) {
-        let Self { job, first, dw, buffers: [data, sums, part, ..] } = self;
+        let Self { job, first, dw, buffers: [data, sums, part, of_block, _] } = self;
         let spec = &job.geometry.spec;
         let mut strips = Recent::default();
         let (inputs, taps) = (spec.group_inputs(), spec.taps());
         let depth = inputs * taps;
         assert!(spec.group_outputs() == R);
         let (plane, pixels) = (job.geometry.input_pixels(), job.geometry.output_pixels());
-        // By row k, then by channel, a vector of partial sums: of all blocks, and of some, which are
-        // added to them.
+        // By row k, then by channel, a vector of partial sums: of all blocks; of some, which are added to
+        // them; and of one, which are added to those.
         let len = depth.next_multiple_of(X) * R * S::LANES;
         reserve(sums, len);
         reserve(part, len);
         let (sums, part) = (&mut sums[..len], &mut part[..len]);
+        let shares = R == 1 && job.shares;
+        reserve(of_block, if shares { len } else { 0 });
+        let of_block = &mut of_block[..if shares { len } else { 0 }];
         let together = blocks_together(job.geometry.batch * job.blocks.len());
         for (group, dw) in (first..).zip(dw.chunks_exact_mut(R * depth)) {
             sums.fill(T::zero());
@@ -171,14 +175,18 @@ impl<T: Element, const R: usize, const X: usize> WithSimd<T> for Groups<'_, T, R
                         let first = [block.lines.start, block.cols.start];
                         let further = job.further(block, spec.in_channels * plane, cols.input);
                         let pixels = &InPlace { x, rows, cols, first, further };
-                        Shared { job, block, pixels, dy }.add(simd, part);
+                        of_block.fill(T::zero());
+                        Shared { job, block, pixels, dy }.add(simd, of_block);
+                        add_to(part, of_block);
                         continue;
                     }
                     let (block, strip) = strips.get(simd, &job.reading, &job.blocks, index);
                     strip.fill(simd, x, plane, channels, data);
-                    if R == 1 && job.shares {
+                    if shares {
                         let pixels = &InStrip { strip, data };
-                        Shared { job, block, pixels, dy }.add(simd, part);
+                        of_block.fill(T::zero());
+                        Shared { job, block, pixels, dy }.add(simd, of_block);
+                        add_to(part, of_block);
                         continue;
                     }
                     let products = Products::<T, S, R> { job, block, strip, data, dy };

@@ -10,11 +10,11 @@
 //!         y[R, Q, C] = acc
 //! ```
 
-use super::blocks;
 use super::outputs::Outputs;
 use super::recent::Recent;
 use super::rows::{InPlace, InStrip, in_place};
 use super::sums::{Kernel, Source};
+use super::{blocks, further};
 use crate::conv::correlation::{Correlation, Target};
 use crate::conv::engine::Engine;
 use crate::conv::kernel_view::KernelView;
@@ -164,7 +164,8 @@ impl<T: Element, const R: usize> WithSimd<T> for Worker<'_, T, R> {
                     let block = job.blocks.get(index);
                     let x = &x[channels.start * plane_len..channels.end * plane_len];
                     let first = [block.lines.start, block.cols.start];
-                    let further = job.further(&block, plane_len, cols.input);
+                    let sizes = [plane_len, cols.input];
+                    let further = further(&job.blocks, &block, cols.output, sizes);
                     let source = InPlace { x, rows, cols, first, further };
                     job.write::<S, _, R>(simd, &source, [image, group], &block, y);
                 } else {
@@ -179,13 +180,6 @@ impl<T: Element, const R: usize> WithSimd<T> for Worker<'_, T, R> {
 }
 
 impl<T: Element> Job<'_, T> {
-    /// How far the next block's lines are from those of `block`, where a plane and a line have so many
-    /// pixels; none if they aren't whole.
-    fn further(&self, block: &Block, plane: usize, line: usize) -> Option<usize> {
-        let is_whole = block.cols.len() == self.correlation.cols.output;
-        is_whole.then(|| if self.blocks.len() == 1 { plane } else { block.lines.len() * line })
-    }
-
     /// Sums and writes the output channels of a group of an image, a block of their pixels.
     #[inline(always)]
     fn write<S: Simd<T>, X: Source<T, S, R>, const R: usize>(
@@ -199,7 +193,7 @@ impl<T: Element> Job<'_, T> {
         let Correlation { groups, group_channels: [sources, targets], rows, cols, taps, .. } =
             self.correlation;
         let Target { plane: [height, width], step, .. } = &self.correlation.target;
-        let further = self.further(block, height * width, *width);
+        let further = further(&self.blocks, block, cols.output, [height * width, *width]);
         let weights_len = sources * taps.len() * R;
         assert!(*targets == R);
         let mut bias = [T::zero(); R];

@@ -2,9 +2,9 @@
 //! a register holds pixels of a line, and sums of a few rows `k` stay in registers for a few lines or for
 //! all pixels of a block.
 
-use super::blocks;
 use super::recent::Recent;
 use super::rows::{InPlace, InStrip, Pixels, Rows, in_place};
+use super::{blocks, further};
 use crate::config::geometry::Geometry;
 use crate::conv::engine::Engine;
 use crate::conv::strip::Strip;
@@ -63,16 +63,6 @@ impl<'a, T: Element> Job<'a, T> {
         let in_place = in_place(rows, cols);
         let (isa, lanes) = (engine.isa, engine.lanes());
         Self { geometry, reading, blocks, x, dy, shares, in_place, isa, lanes, threads }
-    }
-
-    /// How far the next block's lines are from those of `block`: of the next image, `image_len` elements
-    /// further, if that is an image's only one; none if they aren't whole.
-    fn further(&self, block: &Block, image_len: usize, line_len: usize) -> Option<usize> {
-        let is_whole = block.cols.len() == self.geometry.cols.output;
-        is_whole.then(|| match self.blocks.len() {
-            1 => image_len,
-            _ => block.lines.len() * line_len,
-        })
     }
 
     /// Elements of a vector of partial sums for each row of the column matrix and each channel.
@@ -173,20 +163,17 @@ impl<T: Element, const R: usize, const X: usize> WithSimd<T> for Groups<'_, T, R
                         let x = &x[channels.start * plane..channels.end * plane];
                         let [rows, cols] = [job.reading.rows, job.reading.cols];
                         let first = [block.lines.start, block.cols.start];
-                        let further = job.further(block, spec.in_channels * plane, cols.input);
+                        let sizes = [spec.in_channels * plane, cols.input];
+                        let further = further(&job.blocks, block, cols.output, sizes);
                         let pixels = &InPlace { x, rows, cols, first, further };
-                        of_block.fill(T::zero());
-                        Shared { job, block, pixels, dy }.add(simd, of_block);
-                        add_to(part, of_block);
+                        Shared { job, block, pixels, dy }.add(simd, of_block, part);
                         continue;
                     }
                     let (block, strip) = strips.get(simd, &job.reading, &job.blocks, index);
                     strip.fill(simd, x, plane, channels, data);
                     if shares {
                         let pixels = &InStrip { strip, data };
-                        of_block.fill(T::zero());
-                        Shared { job, block, pixels, dy }.add(simd, of_block);
-                        add_to(part, of_block);
+                        Shared { job, block, pixels, dy }.add(simd, of_block, part);
                         continue;
                     }
                     let products = Products::<T, S, R> { job, block, strip, data, dy };
@@ -223,16 +210,18 @@ struct Shared<'a, T, P> {
 }
 
 impl<T: Element, P> Shared<'_, T, P> {
-    /// Adds them to `sums`.
+    /// Sums them in `of_block`, and adds that to `sums`.
     #[inline(always)]
-    fn add<S: Simd<T>>(&self, simd: S, sums: &mut [T])
+    fn add<S: Simd<T>>(&self, simd: S, of_block: &mut [T], sums: &mut [T])
     where
         P: Pixels<T, S>,
     {
+        of_block.fill(T::zero());
         match self.job.reading.rows.offsets.len() {
-            3 => self.add_rows::<S, 3>(simd, sums),
-            _ => self.add_rows::<S, 5>(simd, sums),
+            3 => self.add_rows::<S, 3>(simd, of_block),
+            _ => self.add_rows::<S, 5>(simd, of_block),
         }
+        add_to(sums, of_block);
     }
 
     /// Those of `ROWS` rows of the kernel.
@@ -274,8 +263,8 @@ impl<T: Element, P> Shared<'_, T, P> {
         self.pixels.bring(simd, input, line..line + Q);
         let pixels = self.job.geometry.output_pixels();
         let image_len = self.job.geometry.spec.out_channels * pixels;
-        let further = self.job.further(self.block, image_len, step).filter(|_| input == 0);
-        if let Some(further) = further {
+        let further = further(&self.job.blocks, self.block, step, [image_len, step]);
+        if let Some(further) = further.filter(|_| input == 0) {
             for at in (0..Q * step).step_by(Ahead::<T>::LINE) {
                 simd.prefetch(dy.as_ptr().wrapping_add(further + at));
             }

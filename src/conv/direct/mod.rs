@@ -9,7 +9,7 @@ mod recent;
 mod rows;
 mod sums;
 
-use super::strip::reading::{Blocks, Reading};
+use super::strip::reading::{Block, Blocks, Reading};
 
 /// Most output channels of a group.
 const MOST: usize = 4;
@@ -20,6 +20,13 @@ const STRIP: [usize; 2] = [1 << 12, 1 << 16];
 /// Whether groups of `targets` output channels are computed by this path.
 pub fn suits(targets: usize) -> bool {
     targets <= MOST
+}
+
+/// How far the next block's lines are from those of `block`: `next` elements, if that is an image's only one,
+/// else as many lines of `line` elements as it has. None if its lines aren't whole, `cols` wide.
+fn further(blocks: &Blocks, block: &Block, cols: usize, [next, line]: [usize; 2]) -> Option<usize> {
+    let distance = if blocks.len() == 1 { next } else { block.lines.len() * line };
+    (block.cols.len() == cols).then_some(distance)
 }
 
 /// The blocks of one image whose strips of `channels` channels fit, of at most `pixels` pixels.

@@ -140,8 +140,8 @@ pub use layer::check::FoldCheck;
 pub use layer::conv2d::Conv2d;
 pub use layer::cost::{Cost, FormCost};
 pub use layer::do_conv2d::DoConv2d;
-pub use layer::gradients::{Conv2dGradients, DoConv2dGradients, DoConv2dGradientsMut};
-pub use operator::Conv2dGradientsMut;
+pub use layer::gradients::{Conv2dGradients, DoConv2dGradients};
+pub use operator::{Conv2dGradientsMut, DoConv2dGradientsMut};
 pub use scalar::Scalar;
 
 /// The vector instructions that layers compute with: `"avx512"`, `"avx2"`, `"neon"` or `"portable"`,

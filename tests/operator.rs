@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Inputs, Numbers, Problem, strategy, table};
-use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve};
+use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve, DoConv2dGradientsMut, DoConvolve};
 use do_conv::{Composition, Conv2dConfig, DoConv2dConfig, ErrorKind, Scalar};
 use ndarray::{Array1, Array3, Array4, ShapeBuilder};
 use proptest::prelude::*;
@@ -68,6 +68,46 @@ fn solve<T: Scalar>(problem: &Problem, inputs: &Inputs) -> Solution<T> {
     Solution { weight, y, dx, dw, dd_offset, bias: db }
 }
 
+/// The same by the operator that is both at once.
+fn solve_at_once<T: Scalar>(problem: &Problem, inputs: &Inputs) -> Solution<T> {
+    let both = DoConvolve::new(&problem.config(Composition::Kernel)).unwrap();
+    // Axes in the other order.
+    let (x, dy) = (inputs.x.mapv(T::round_from), inputs.dy.mapv(T::round_from));
+    let reversed = |array: Array3<f64>| {
+        let mut lent = Array3::from_elem(array.raw_dim().f(), T::nan());
+        lent.assign(&array.mapv(T::round_from));
+        lent
+    };
+    let w = reversed(inputs.w.clone());
+    let d_offset = inputs.d_offset.clone().map(reversed);
+    let lent = || d_offset.as_ref().map(|d_offset| d_offset.view());
+    let bias = inputs.bias.as_ref().map(|bias| bias.mapv(T::round_from));
+    let shape = both.output_shape(x.dim().into()).unwrap();
+    let mut y = Array4::from_elem(shape.f(), T::nan());
+    let lent_bias = bias.as_ref().map(|bias| bias.view());
+    both.forward_into(x.view(), lent(), w.view(), lent_bias, y.view_mut()).unwrap();
+
+    let mut dx = Array4::from_elem(x.raw_dim().f(), T::nan());
+    let mut dw = Array3::from_elem(w.raw_dim().f(), T::nan());
+    let mut dd_offset = d_offset.as_ref().map(|d| Array3::from_elem(d.raw_dim().f(), T::nan()));
+    let mut bias = Array1::from_elem(problem.out_channels, T::nan());
+    let gradients = DoConv2dGradientsMut {
+        x: Some(dx.view_mut()),
+        w: Some(dw.view_mut()),
+        d_offset: dd_offset.as_mut().map(|dd_offset| dd_offset.view_mut()),
+        bias: Some(bias.view_mut()),
+    };
+    both.backward_into(x.view(), lent(), w.view(), dy.view(), gradients).unwrap();
+    // One at a time, it's the same.
+    let mut alone = Array3::from_elem(w.raw_dim(), T::nan());
+    let gradients =
+        DoConv2dGradientsMut { x: None, w: Some(alone.view_mut()), d_offset: None, bias: None };
+    both.backward_into(x.view(), lent(), w.view(), dy.view(), gradients).unwrap();
+    assert_eq!(alone, dw);
+    let weight = Array4::zeros((0, 0, 0, 0));
+    Solution { weight, y, dx, dw, dd_offset, bias }
+}
+
 fn equals_the_layer<T: Scalar>(problem: &Problem, seed: u64) {
     let mut numbers = Numbers::new(seed);
     let inputs = problem.inputs(|| numbers.real());
@@ -75,14 +115,16 @@ fn equals_the_layer<T: Scalar>(problem: &Problem, seed: u64) {
     let x = inputs.x.mapv(T::round_from);
     let y = layer.forward(&x).unwrap();
     let gradients = layer.backward(&x, &inputs.dy.mapv(T::round_from)).unwrap();
-    let got = solve::<T>(problem, &inputs);
-    assert_eq!(got.weight, layer.weight());
-    assert_eq!(got.y, y);
-    assert_eq!(Some(got.dx), gradients.x);
-    assert_eq!(got.dw, gradients.w);
-    assert_eq!(got.dd_offset, gradients.d_offset);
-    if problem.bias {
-        assert_eq!(Some(got.bias), gradients.bias);
+    let chained = solve::<T>(problem, &inputs);
+    assert_eq!(chained.weight, layer.weight());
+    for got in [chained, solve_at_once::<T>(problem, &inputs)] {
+        assert_eq!(got.y, y);
+        assert_eq!(Some(&got.dx), gradients.x.as_ref());
+        assert_eq!(got.dw, gradients.w);
+        assert_eq!(got.dd_offset, gradients.d_offset);
+        if problem.bias {
+            assert_eq!(Some(&got.bias), gradients.bias.as_ref());
+        }
     }
 }
 
@@ -182,6 +224,61 @@ fn arrays_of_other_shapes_are_refused_and_nothing_is_written() {
         "Compose::backward_into: dw: expected [4, 1, 4], got [4, 1, 3]"
     );
     assert!(kernel.iter().chain(&dd_offset).all(|&value| value == 7.0));
+}
+
+#[test]
+fn factors_of_other_shapes_are_refused_and_nothing_is_written() {
+    let both: DoConvolve<f32> = DoConvolve::new(&DoConv2dConfig::new(2, 4, [2, 2])).unwrap();
+    let x = Array4::ones((1, 2, 4, 4));
+    let (w, d_offset) = (Array3::ones((4, 2, 4)), Array3::zeros((2, 4, 4)));
+    let mut y = Array4::from_elem((1, 4, 3, 3), 7.0);
+    let mut forward = |d_offset: Option<&Array3<f32>>, w: &Array3<f32>, bias: usize| {
+        let bias = Array1::ones(bias);
+        let d_offset = d_offset.map(|d_offset| d_offset.view());
+        let result =
+            both.forward_into(x.view(), d_offset, w.view(), Some(bias.view()), y.view_mut());
+        let error = result.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Shape);
+        assert!(y.iter().all(|&value| value == 7.0));
+        error.to_string()
+    };
+    let refused = |text: &str| format!("DoConvolve::forward_into: {text}");
+    assert_eq!(forward(None, &w, 4), refused("d_offset: expected [2, 4, 4], got none"));
+    let other = Array3::zeros((2, 4, 5));
+    assert_eq!(
+        forward(Some(&other), &w, 4),
+        refused("d_offset: expected [2, 4, 4], got [2, 4, 5]")
+    );
+    assert_eq!(
+        forward(Some(&d_offset), &other, 4),
+        refused("w: expected [4, 2, 4], got [2, 4, 5]")
+    );
+    assert_eq!(forward(Some(&d_offset), &w, 3), refused("bias: expected [4], got [3]"));
+
+    let (mut dx, mut dw) = (x.clone(), other.clone());
+    let gradients = DoConv2dGradientsMut {
+        x: Some(dx.view_mut()),
+        w: Some(dw.view_mut()),
+        d_offset: None,
+        bias: None,
+    };
+    let dy = Array4::ones((1, 4, 3, 3));
+    let error = both.backward_into(x.view(), Some(d_offset.view()), w.view(), dy.view(), gradients);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "DoConvolve::backward_into: gradients.w: expected [4, 2, 4], got [2, 4, 5]"
+    );
+    assert_eq!(dx, x);
+
+    // A 1×1 kernel has no D.
+    let both: DoConvolve<f32> = DoConvolve::new(&DoConv2dConfig::new(2, 4, [1, 1])).unwrap();
+    let (w, d_offset) = (Array3::ones((4, 2, 1)), Array3::zeros((2, 1, 1)));
+    let mut y = Array4::zeros((1, 4, 4, 4));
+    let d_offset = Some(d_offset.view());
+    let error = both.forward_into(x.view(), d_offset, w.view(), None, y.view_mut()).unwrap_err();
+    assert_eq!(error.to_string(), refused("d_offset: expected none, got [2, 1, 1]"));
+    both.forward_into(x.view(), None, w.view(), None, y.view_mut()).unwrap();
+    assert_eq!(y, Array4::from_elem((1, 4, 4, 4), 2.0));
 }
 
 #[test]

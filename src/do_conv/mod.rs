@@ -8,7 +8,7 @@ mod panels;
 
 use std::sync::OnceLock;
 
-use crate::compose::Factors;
+use crate::compose::{Composer, Factors};
 use crate::config::geometry::{Geometry, Spec};
 use crate::config::padding::PaddingMode;
 use crate::conv::engine::Engine;
@@ -116,6 +116,16 @@ fn keep<'a, T: Element>(
         }
     };
     Ok(Some(kept).filter(|kept| kept.taps() == packed_taps(engine, geometry)))
+}
+
+impl Composer {
+    /// The kernel of a layer of that composition: `w` itself where there is no `D`, as for a 1×1 kernel.
+    pub fn kernel<'a, T>(&'a self, w: &'a [T], d_offset: Option<&'a [T]>) -> KernelSource<'a, T> {
+        match d_offset {
+            Some(d_offset) => KernelSource::Composed(Factors { composer: self, d_offset, w }),
+            None => KernelSource::Plain(w),
+        }
+    }
 }
 
 impl<'a, T: Element> KernelSource<'a, T> {

@@ -7,19 +7,20 @@ use ndarray::{
     ArrayViewMut4, Dimension,
 };
 
-use super::gradients::{Beside, DoConv2dGradients, DoConv2dGradientsMut, beside};
+use super::gradients::{Beside, DoConv2dGradients, beside};
 use super::images::{Pass, output, output_into, resolve};
 use super::sampler::{Fans, Sampler};
-use crate::array::{Target, contiguous, contiguous_mut};
-use crate::compose::{Composer, Factors};
+use crate::array::{contiguous, contiguous_mut};
+use crate::compose::Composer;
 use crate::config::algorithm::Algorithm;
 use crate::config::geometry::{Geometry, Spec};
 use crate::config::init::DInit;
 use crate::config::{Composition, Conv2dConfig, DoConv2dConfig};
+use crate::do_conv::KernelSource;
 use crate::do_conv::counts::feature_is_cheaper;
-use crate::do_conv::{KernelSource, KernelTarget, Targets};
 use crate::error::{Operation, Result};
 use crate::machine::memory::Memory;
+use crate::operator::{DoConv2dGradientsMut, FactorGradients};
 use crate::scalar::Scalar;
 
 /// A 2-D convolution with depthwise over-parameterization (Cao et al., arXiv 2006.12030).
@@ -257,7 +258,10 @@ impl<T: Scalar> DoConv2d<T> {
         let mut weight = Array4::zeros(self.spec.weight_shape());
         let elements = contiguous_mut(&mut weight);
         let w = contiguous(self.w.view());
-        match self.kernel(&w, self.d_offset.as_ref().map(|d| contiguous(d.view())).as_deref()) {
+        match self
+            .composer
+            .kernel(&w, self.d_offset.as_ref().map(|d| contiguous(d.view())).as_deref())
+        {
             // That of a 1×1 layer is `W` itself.
             KernelSource::Plain(w) => elements.copy_from_slice(w),
             KernelSource::Composed(factors) => {
@@ -412,7 +416,7 @@ impl<T: Scalar> DoConv2d<T> {
         let bias = bias.as_deref();
         let w = contiguous(self.w.view());
         let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
-        let kernel = self.kernel(&w, d_offset.as_deref());
+        let kernel = self.composer.kernel(&w, d_offset.as_deref());
         let by_feature = self.composes_features(geometry);
         operation.fill("y", y, |y| match kernel {
             KernelSource::Composed(factors) if by_feature => {
@@ -420,16 +424,6 @@ impl<T: Scalar> DoConv2d<T> {
             }
             kernel => T::convolve(&self.memory, geometry, x, kernel, None, bias, y),
         })
-    }
-
-    /// The kernel of the convolution.
-    fn kernel<'a>(&'a self, w: &'a [T], d_offset: Option<&'a [T]>) -> KernelSource<'a, T> {
-        match d_offset {
-            Some(d_offset) => {
-                KernelSource::Composed(Factors { composer: &self.composer, d_offset, w })
-            }
-            None => KernelSource::Plain(w),
-        }
     }
 
     /// Writes gradients, which are the same for both compositions.
@@ -440,36 +434,11 @@ impl<T: Scalar> DoConv2d<T> {
         gradients: DoConv2dGradientsMut<'_, T>,
     ) -> Result<()> {
         let Pass { geometry, x, dy } = pass;
-        let DoConv2dGradientsMut { x: dx, w: dw, d_offset: dd_offset, bias: db } = gradients;
-        let d_shape = self.d_offset.as_ref().map(|d_offset| d_offset.shape());
-        let bias_shape = self.bias.as_ref().map(|bias| bias.shape());
-        let mut dx = operation.wanted("gradients.x", Some(&geometry.input_shape()), dx)?;
-        let mut dw = operation.wanted("gradients.w", Some(self.w.shape()), dw)?;
-        let mut dd_offset = operation.wanted("gradients.d_offset", d_shape, dd_offset)?;
-        let mut db = operation.wanted("gradients.bias", bias_shape, db)?;
-
         let w = contiguous(self.w.view());
         let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
-        let kernel = self.kernel(&w, d_offset.as_deref());
-        let of_kernel = match (kernel, dw.as_mut(), dd_offset.as_mut()) {
-            (_, None, None) => None,
-            (KernelSource::Plain(_), dw, _) => dw.map(|dw| KernelTarget::Plain(dw.elements())),
-            (KernelSource::Composed(_), dw, dd_offset) => Some(KernelTarget::Factors {
-                dw: dw.map(Target::elements),
-                dd_offset: dd_offset.map(Target::elements),
-            }),
-        };
-        let targets = Targets {
-            x: dx.as_mut().map(Target::elements),
-            kernel: of_kernel,
-            bias: db.as_mut().map(Target::elements),
-        };
-        let written = T::differentiate(&self.memory, geometry, kernel, x, dy, targets);
-        operation.buffers(written)?;
-        dx.into_iter().for_each(Target::store);
-        dw.into_iter().for_each(Target::store);
-        dd_offset.into_iter().for_each(Target::store);
-        db.into_iter().for_each(Target::store);
-        Ok(())
+        let kernel = self.composer.kernel(&w, d_offset.as_deref());
+        let (memory, composer) = (&self.memory, &self.composer);
+        let gradients_of = FactorGradients { memory, geometry, composer, kernel, x, dy };
+        gradients_of.write(operation, self.bias.as_ref().map(|bias| bias.shape()), gradients)
     }
 }

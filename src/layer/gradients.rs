@@ -1,11 +1,9 @@
 //! Gradients of the layers, and where a backward pass writes them.
 
-use ndarray::{
-    Array, Array1, Array3, Array4, ArrayViewMut1, ArrayViewMut3, ArrayViewMut4, Dimension,
-};
+use ndarray::{Array, Array1, Array3, Array4, Dimension};
 
 use crate::error::{ErrorKind, Operation, Result};
-use crate::operator::Conv2dGradientsMut;
+use crate::operator::{Conv2dGradientsMut, DoConv2dGradientsMut};
 use crate::scalar::Scalar;
 
 /// Gradients of a [`Conv2d`](crate::Conv2d), each of the shape of what it is the gradient of.
@@ -43,21 +41,6 @@ pub struct DoConv2dGradients<T> {
     pub d_offset: Option<Array3<T>>,
     /// Gradient of the bias, `[O]`, if the layer has one.
     pub bias: Option<Array1<T>>,
-}
-
-/// Where [`DoConv2d::backward_into`](crate::DoConv2d::backward_into) writes gradients: views of any
-/// strides, `None` for what isn't wanted. `W` and `D` have theirs from one computation, which either
-/// takes.
-#[derive(Debug)]
-pub struct DoConv2dGradientsMut<'a, T> {
-    /// Gradient of the input, `[B, I, H, W]`.
-    pub x: Option<ArrayViewMut4<'a, T>>,
-    /// Gradient of `W`, `[O, I/g, S]`.
-    pub w: Option<ArrayViewMut3<'a, T>>,
-    /// Gradient of the offset of `D`, `[I, M·N, S]`.
-    pub d_offset: Option<ArrayViewMut3<'a, T>>,
-    /// Gradient of the bias, `[O]`.
-    pub bias: Option<ArrayViewMut1<'a, T>>,
 }
 
 impl<T: Scalar> DoConv2dGradients<T> {

@@ -1,8 +1,76 @@
 //! What a layer is asked to be.
 
 use burn::config::Config;
-use burn::nn::{Initializer, PaddingConfig2d};
-use do_conv::{Error, ErrorKind, Pairing};
+use burn::nn::{Initializer, PaddingConfig2d, conv};
+use do_conv::{Algorithm, Error, ErrorKind, Pairing};
+
+/// Configuration of a [`Conv2d`](crate::Conv2d): that of
+/// [burn's](burn::nn::conv::Conv2dConfig) and an algorithm.
+///
+/// ```
+/// use do_conv_burn::{Algorithm, Conv2dConfig};
+///
+/// let config = Conv2dConfig::new([64, 64], [3, 3]).with_algorithm(Algorithm::Winograd4);
+/// let layer = config.init(&Default::default());
+/// ```
+#[derive(Config, Debug)]
+pub struct Conv2dConfig {
+    /// `[I, O]`, input and output channels.
+    pub channels: [usize; 2],
+    /// `[M, N]`, rows and columns of the kernel.
+    pub kernel_size: [usize; 2],
+    /// Step of the output over rows and columns. Default: `[1, 1]`.
+    #[config(default = "[1, 1]")]
+    pub stride: [usize; 2],
+    /// Distance of neighbouring kernel taps over rows and columns. Default: `[1, 1]`.
+    #[config(default = "[1, 1]")]
+    pub dilation: [usize; 2],
+    /// `g`, groups of channels; divides the input and the output channels. Default: 1.
+    #[config(default = "1")]
+    pub groups: usize,
+    /// Padding, with burn's meaning of `Same`. Default: `Valid`.
+    #[config(default = "PaddingConfig2d::Valid")]
+    pub padding: PaddingConfig2d,
+    /// Whether a bias is added to each output channel. Default: true.
+    #[config(default = true)]
+    pub bias: bool,
+    /// How the kernel and the bias start, with `fan_in = I/g·M·N`. Default: burn's, `U(±1/√fan_in)`.
+    #[config(
+        default = "Initializer::KaimingUniform { gain: 1.0 / 3f64.sqrt(), fan_out_only: false }"
+    )]
+    pub initializer: Initializer,
+    /// Whether the core crate's engine computes on burn's CPU backend `flex`; otherwise burn's own operations do,
+    /// as on every other. Default: true.
+    #[config(default = true)]
+    pub cpu_engine: bool,
+    /// How that engine computes convolutions and their gradients. Default: [`Algorithm::Direct`].
+    #[config(default = "Algorithm::Direct")]
+    pub algorithm: Algorithm,
+}
+
+impl Conv2dConfig {
+    /// Checks, in the name of `operation`, everything that doesn't depend on an input.
+    pub(crate) fn validate(&self, operation: &'static str) -> Result<(), Error> {
+        let [in_channels, out_channels] = self.channels;
+        let core = do_conv::Conv2dConfig::new(in_channels, out_channels, self.kernel_size)
+            .stride(self.stride)
+            .dilation(self.dilation)
+            .groups(self.groups);
+        core.validate().map_err(|error| of(operation, error))?;
+        expect_drawable(operation, self.bias, &self.initializer)
+    }
+
+    /// burn's, which has no algorithm.
+    pub(crate) fn to_burn(&self) -> conv::Conv2dConfig {
+        conv::Conv2dConfig::new(self.channels, self.kernel_size)
+            .with_stride(self.stride)
+            .with_dilation(self.dilation)
+            .with_groups(self.groups)
+            .with_padding(self.padding.clone())
+            .with_bias(self.bias)
+            .with_initializer(self.initializer.clone())
+    }
+}
 
 /// Configuration of a [`DoConv2d`](crate::DoConv2d), in the manner of
 /// [`Conv2dConfig`](burn::nn::conv::Conv2dConfig).
@@ -47,36 +115,54 @@ pub struct DoConv2dConfig {
         default = "Initializer::KaimingUniform { gain: 1.0 / 3f64.sqrt(), fan_out_only: false }"
     )]
     pub initializer: Initializer,
+    /// Whether the core crate's engine computes on burn's CPU backend `flex`; otherwise burn's own operations do,
+    /// as on every other. Default: true.
+    #[config(default = true)]
+    pub cpu_engine: bool,
+    /// How that engine computes convolutions and their gradients. Default: [`Algorithm::Direct`].
+    #[config(default = "Algorithm::Direct")]
+    pub algorithm: Algorithm,
 }
 
 impl DoConv2dConfig {
-    /// Checks, in the name of `operation`, everything that doesn't depend on an input.
-    pub(crate) fn validate(&self, operation: &'static str) -> Result<(), Error> {
+    /// The layer in the terms of the core crate, without its padding, if everything is right that doesn't depend
+    /// on an input; else the error in the name of `operation`.
+    pub(crate) fn to_core(
+        &self,
+        operation: &'static str,
+    ) -> Result<do_conv::DoConv2dConfig, Error> {
         let [in_channels, out_channels] = self.channels;
         // burn's padding needs no check: it adds up to any image.
         let mut core = do_conv::DoConv2dConfig::new(in_channels, out_channels, self.kernel_size)
             .stride(self.stride)
             .dilation(self.dilation)
             .groups(self.groups)
-            .pairing(self.pairing);
+            .pairing(self.pairing)
+            .algorithm(self.algorithm);
         core.d_mul = self.d_mul;
         core.validate().map_err(|error| of(operation, error))?;
-        if self.bias && matches!(self.initializer, Initializer::Orthogonal { .. }) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                operation,
-                "initializer",
-                "one that can draw a bias, or no bias",
-                "Orthogonal",
-            ));
-        }
-        Ok(())
+        expect_drawable(operation, self.bias, &self.initializer)?;
+        Ok(core)
     }
 
     /// `MN`, taps of the kernel.
     pub(crate) fn taps(&self) -> usize {
         self.kernel_size[0] * self.kernel_size[1]
     }
+}
+
+/// Refuses an initializer that can't draw a bias.
+fn expect_drawable(
+    operation: &'static str,
+    bias: bool,
+    initializer: &Initializer,
+) -> Result<(), Error> {
+    if bias && matches!(initializer, Initializer::Orthogonal { .. }) {
+        let expected = "one that can draw a bias, or no bias";
+        let got = "Orthogonal";
+        return Err(Error::new(ErrorKind::Config, operation, "initializer", expected, got));
+    }
+    Ok(())
 }
 
 /// The error in the name of the caller's operation.

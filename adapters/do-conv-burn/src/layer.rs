@@ -4,14 +4,14 @@
 #![allow(non_snake_case)]
 
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
-use burn::nn::conv::Conv2d;
-use burn::nn::{Initializer, PaddingConfig2d};
+use burn::nn::{Initializer, conv};
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Device, Tensor};
-use do_conv::{Pairing, Result};
+use do_conv::{Algorithm, Pairing, Result};
 
-use crate::DoConv2dConfig;
-use crate::compose::{cast_as, compose, identity};
+use crate::engine::{Engine, Factors, Kernel};
+use crate::fallback::{cast_as, identity};
+use crate::{Conv2d, DoConv2dConfig};
 
 /// A 2-D convolution with depthwise over-parameterization (Cao et al.,
 /// [arXiv 2006.12030](https://arxiv.org/abs/2006.12030)).
@@ -32,14 +32,8 @@ pub struct DoConv2d {
     pub bias: Option<Param<Tensor<1>>>,
     /// The identity, `[1, M·N, S]`; no parameter.
     identity: Option<Tensor<3>>,
-    kernel_size: [usize; 2],
-    stride: [usize; 2],
-    dilation: [usize; 2],
-    groups: usize,
     #[module(skip)]
-    padding: PaddingConfig2d,
-    #[module(skip)]
-    pairing: Pairing,
+    engine: Engine,
 }
 
 impl DoConv2dConfig {
@@ -64,7 +58,7 @@ impl DoConv2dConfig {
 
     /// The same, in the name of `operation`.
     fn try_init_of(&self, operation: &'static str, device: &Device) -> Result<DoConv2d> {
-        self.validate(operation)?;
+        let core = self.to_core(operation)?;
         let [inputs, outputs] = self.channels;
         let (taps, n) = (self.taps(), inputs / self.groups);
         let d_mul = self.d_mul.unwrap_or(taps);
@@ -75,12 +69,7 @@ impl DoConv2dConfig {
             D: has_d.then(|| Initializer::Zeros.init([inputs, taps, d_mul], device)),
             bias: self.bias.then(|| self.initializer.init_with([outputs], fan_in, fan_out, device)),
             identity: has_d.then(|| identity(taps, d_mul, device)),
-            kernel_size: self.kernel_size,
-            stride: self.stride,
-            dilation: self.dilation,
-            groups: self.groups,
-            padding: self.padding.clone(),
-            pairing: self.pairing,
+            engine: Engine::new(core, self.padding.clone(), self.cpu_engine),
         })
     }
 }
@@ -90,9 +79,25 @@ impl DoConv2d {
     /// trainable parameters of its own. `W` is the kernel, filled up with zeros to `d_mul` (default
     /// `M·N`), and `D` the identity.
     ///
+    /// A layer of several groups of several inputs and outputs is paired by
+    /// [`Pairing::InputChannel`]; [`DoConv2d::from_conv2d_paired`] takes another.
+    ///
     /// # Errors
     /// For a `d_mul` smaller than `M·N` or one for a 1×1 kernel.
-    pub fn from_conv2d(conv: &Conv2d, d_mul: Option<usize>) -> Result<Self> {
+    pub fn from_conv2d(conv: &conv::Conv2d, d_mul: Option<usize>) -> Result<Self> {
+        Self::from_conv2d_paired(conv, d_mul, Pairing::InputChannel)
+    }
+
+    /// [`DoConv2d::from_conv2d`] with a pairing, as training on with the published PyTorch code needs for
+    /// grouped layers.
+    ///
+    /// # Errors
+    /// As [`DoConv2d::from_conv2d`].
+    pub fn from_conv2d_paired(
+        conv: &conv::Conv2d,
+        d_mul: Option<usize>,
+        pairing: Pairing,
+    ) -> Result<Self> {
         let weight = conv.weight.val();
         let [outputs, n, rows, columns] = weight.dims();
         let config =
@@ -102,7 +107,8 @@ impl DoConv2d {
                 .with_groups(conv.groups)
                 .with_padding(conv.padding.clone())
                 .with_bias(false)
-                .with_d_mul(d_mul);
+                .with_d_mul(d_mul)
+                .with_pairing(pairing);
         let layer = config.try_init_of("DoConv2d::from_conv2d", &weight.device())?;
         let d_offset = layer.D.map(|d_offset| cast_as(d_offset.val(), &weight).detach());
         let bias = conv.bias.as_ref().map(|bias| Param::from_tensor(bias.val().detach()));
@@ -110,34 +116,104 @@ impl DoConv2d {
         Ok(Self { W: Param::from_tensor(w), D: d_offset.map(Param::from_tensor), bias, ..layer })
     }
 
+    /// The layer with its convolutions computed by that algorithm, on `flex`.
+    pub fn with_algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.engine = self.engine.with_algorithm(algorithm);
+        self
+    }
+
+    /// The algorithm that computes an image `[B, I, H, W]` on `flex`: the one that was
+    /// [chosen](DoConv2dConfig::algorithm), where [`Algorithm`] says that it applies, else
+    /// [`Algorithm::Direct`].
+    ///
+    /// # Errors
+    /// For another number of channels and an image too small for the kernel.
+    pub fn algorithm(&self, input: [usize; 4]) -> Result<Algorithm> {
+        self.engine.algorithm("DoConv2d::algorithm", input)
+    }
+
     /// The composed kernel `W'`, `[O, I/g, M, N]`, which the layer convolves by. Gradients flow through
     /// it.
-    pub fn weight(&self) -> Tensor<4> {
-        let w = self.W.val();
-        let [outputs, n, _] = w.dims();
-        let weight = match (&self.D, &self.identity) {
-            (Some(d_offset), Some(identity)) => {
-                compose(d_offset.val(), identity.clone(), w, self.groups, self.pairing)
-            }
-            _ => w,
-        };
-        weight.reshape([outputs, n, self.kernel_size[0], self.kernel_size[1]])
-    }
-
-    /// Convolves `x`, `[B, I, H, W]`; gives `[B, O, OH, OW]`, as burn's [`Conv2d`] does.
     ///
     /// # Panics
-    /// As that does, for another number of channels or an image too small for the kernel.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let weight = Param::initialized(self.W.id, self.weight());
-        self.plain(weight).forward(x)
+    /// For a `W` and a `D` that were given other shapes.
+    pub fn weight(&self) -> Tensor<4> {
+        let weight = match self.kernel() {
+            Kernel::Plain(weight) => Ok(weight),
+            Kernel::Composed(factors) => self.engine.compose("DoConv2d::weight", factors),
+        };
+        weight.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// burn's plain convolution by the composed kernel: the same function at the cost of a plain
-    /// layer, with the same bits where one backend runs both. Its kernel is a new, trainable parameter,
-    /// its bias the layer's.
-    pub fn fold(&self) -> Conv2d {
-        self.plain(Param::from_tensor(self.weight().detach()))
+    /// Convolves `x`, `[B, I, H, W]`; gives `[B, O, OH, OW]`, as burn's [`Conv2d`](burn::nn::conv::Conv2d)
+    /// does.
+    ///
+    /// # Panics
+    /// Where [`DoConv2d::try_forward`] gives an error.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.convolve("DoConv2d::forward", x).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`DoConv2d::forward`], with errors.
+    ///
+    /// # Errors
+    /// For another number of channels, an image too small for the kernel, and tensors of different types (but
+    /// `D` may have another one than `W`); for parameters that were given another shape.
+    pub fn try_forward(&self, x: Tensor<4>) -> Result<Tensor<4>> {
+        self.convolve("DoConv2d::try_forward", x)
+    }
+
+    fn convolve(&self, operation: &'static str, x: Tensor<4>) -> Result<Tensor<4>> {
+        let bias = self.bias.as_ref().map(|bias| bias.val());
+        self.engine.convolve(operation, x, self.kernel(), bias)
+    }
+
+    fn kernel(&self) -> Kernel {
+        let w = self.W.val();
+        match (&self.D, &self.identity) {
+            (Some(d_offset), Some(identity)) => {
+                let (d_offset, identity) = (d_offset.val(), identity.clone());
+                Kernel::Composed(Factors { w, d_offset, identity })
+            }
+            _ => {
+                let [outputs, n, d_mul] = w.dims();
+                Kernel::Plain(w.reshape([outputs, n, d_mul, 1]))
+            }
+        }
+    }
+
+    /// burn's plain convolution by the composed kernel: the same function at the cost of burn's plain
+    /// layer. Its kernel is a new, trainable parameter, its bias the layer's.
+    ///
+    /// Where burn runs both, its outputs have the layer's bits; on the CPU backend `flex`, those of
+    /// [`DoConv2d::fold_for_cpu`] have, which is the faster one there.
+    ///
+    /// # Panics
+    /// As [`DoConv2d::weight`].
+    pub fn fold(&self) -> conv::Conv2d {
+        let do_conv::Conv2dConfig { stride, dilation, groups, kernel_size, .. } =
+            self.engine.config().conv;
+        conv::Conv2d {
+            weight: Param::from_tensor(self.weight().detach()),
+            bias: self.bias.clone(),
+            stride,
+            kernel_size,
+            dilation,
+            groups,
+            padding: self.engine.padding().clone(),
+        }
+    }
+
+    /// The plain convolution by the composed kernel that the core crate's engine runs on `flex`, by this layer's
+    /// algorithm: its outputs have the bits of this layer's on every backend.
+    ///
+    /// # Panics
+    /// As [`DoConv2d::weight`].
+    pub fn fold_for_cpu(&self) -> Conv2d {
+        const OPERATION: &str = "DoConv2d::fold_for_cpu";
+        let algorithm = self.engine.config().conv.algorithm;
+        let folded = Conv2d::of_burn(OPERATION, self.fold(), algorithm, self.engine.is_on_flex());
+        folded.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// What a layer's tensors don't show, its kernel size and its pairing, for the metadata of a
@@ -163,24 +239,7 @@ impl DoConv2d {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn metadata(&self, name: &str) -> [(String, String); 2] {
-        let [outputs, n, _] = self.W.lazy_shape().dims();
-        do_conv::DoConv2dConfig::new(n * self.groups, outputs, self.kernel_size)
-            .groups(self.groups)
-            .pairing(self.pairing)
-            .metadata(name)
-    }
-
-    /// burn's layer of this one's geometry and bias.
-    fn plain(&self, weight: Param<Tensor<4>>) -> Conv2d {
-        Conv2d {
-            weight,
-            bias: self.bias.clone(),
-            stride: self.stride,
-            kernel_size: self.kernel_size,
-            dilation: self.dilation,
-            groups: self.groups,
-            padding: self.padding.clone(),
-        }
+        self.engine.config().metadata(name)
     }
 }
 
@@ -202,16 +261,19 @@ impl ModuleDisplay for DoConv2d {
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {
-        let [outputs, n, d_mul] = self.W.lazy_shape().dims();
+        let [_, _, d_mul] = self.W.lazy_shape().dims();
+        let do_conv::DoConv2dConfig { conv, pairing, .. } = self.engine.config();
         content
-            .add("ch_in", &(n * self.groups))
-            .add("ch_out", &outputs)
-            .add_debug_attribute("kernel_size", &self.kernel_size)
-            .add_debug_attribute("stride", &self.stride)
-            .add_debug_attribute("dilation", &self.dilation)
-            .add("groups", &self.groups)
-            .add_debug_attribute("padding", &self.padding)
+            .add("ch_in", &conv.in_channels)
+            .add("ch_out", &conv.out_channels)
+            .add_debug_attribute("kernel_size", &conv.kernel_size)
+            .add_debug_attribute("stride", &conv.stride)
+            .add_debug_attribute("dilation", &conv.dilation)
+            .add("groups", &conv.groups)
+            .add_debug_attribute("padding", self.engine.padding())
             .add("d_mul", &d_mul)
+            .add_debug_attribute("pairing", pairing)
+            .add_debug_attribute("algorithm", &conv.algorithm)
             .optional()
     }
 }

@@ -75,13 +75,19 @@
 
 #![forbid(unsafe_code)]
 
-mod compose;
 mod config;
+mod conv2d;
+mod displayed;
+mod engine;
+mod fallback;
+#[cfg(feature = "flex")]
+mod flex;
 mod layer;
 mod reparameterize;
 
-pub use config::DoConv2dConfig;
-pub use do_conv::{Error, ErrorKind, Pairing};
+pub use config::{Conv2dConfig, DoConv2dConfig};
+pub use conv2d::Conv2d;
+pub use do_conv::{Algorithm, Error, ErrorKind, Pairing};
 pub use layer::DoConv2d;
 pub use reparameterize::{DepthwiseKernel, OverParameterize};
 

@@ -1,4 +1,4 @@
-//! DO-Conv as a reparameterization of burn's own layers.
+//! DO-Conv as a reparameterization of plain layers, burn's own and this crate's.
 
 // Fields have the names of the published code's parameters.
 #![allow(non_snake_case)]
@@ -6,15 +6,17 @@
 use std::collections::BTreeMap;
 
 use burn::module::{
-    DisplaySettings, Module, ModuleDisplay, ModuleVisitor, Param, ParamGroup, ParamId,
-    Reparameterization, Reparameterizer,
+    Module, ModuleDisplay, ModuleVisitor, Param, ParamGroup, ParamId, Reparameterization,
+    Reparameterizer,
 };
-use burn::nn::Initializer;
+use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::{Shape, Tensor};
-use do_conv::{Error, ErrorKind, Pairing, Result};
+use do_conv::{Error, ErrorKind, Result};
 
 use crate::DoConv2dConfig;
-use crate::compose::{cast_as, compose, identity};
+use crate::displayed::{displayed, displayed_groups};
+use crate::engine::{Engine, Factors};
+use crate::fallback::{cast_as, identity};
 use crate::layer::widen;
 
 /// Turns the [`Conv2d`](burn::nn::conv::Conv2d) layers of any model into DO-Conv layers, and
@@ -59,6 +61,12 @@ struct Kernel {
 }
 
 impl Kernel {
+    /// The layer in the terms of the core crate, without what the kernel doesn't depend on.
+    fn config(&self) -> do_conv::DoConv2dConfig {
+        let [outputs, n, rows, columns] = self.shape;
+        do_conv::DoConv2dConfig::new(n * self.groups, outputs, [rows, columns]).groups(self.groups)
+    }
+
     /// `MN`.
     fn taps(&self) -> usize {
         self.shape[2] * self.shape[3]
@@ -66,36 +74,78 @@ impl Kernel {
 }
 
 impl OverParameterize {
-    /// Finds the `Conv2d` layers of a model by their paths, with a `d_mul` of `M·N` for each.
+    /// Finds the `Conv2d` layers of a model, burn's and this crate's, by their paths, with a `d_mul` of `M·N`
+    /// for each.
+    ///
+    /// burn's modules show their parameters to a visitor, but not how many groups a convolution has. They print
+    /// it, and this reads it there, for the very layer that prints the kernel's id; where a module around prints
+    /// something else, [`OverParameterize::with_groups`] can be told.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a model that has reparameterizations already, and for a layer named
     /// `Conv2d` that isn't displayed as burn's is, with its groups.
     pub fn new<M: Module + ModuleDisplay>(model: &M) -> Result<Self> {
+        Self::find("OverParameterize::new", model, |_| None)
+    }
+
+    /// [`OverParameterize::new`], told the groups of layers by the path of their `weight`. What is told isn't
+    /// read from what the model prints.
+    ///
+    /// ```
+    /// # use burn::module::Module;
+    /// # use burn::nn::conv::{Conv2d, Conv2dConfig};
+    /// # use do_conv_burn::OverParameterize;
+    /// # let device = Default::default();
+    /// # let model: Conv2d = Conv2dConfig::new([4, 8], [3, 3]).with_groups(2).init(&device);
+    /// let over = OverParameterize::with_groups(&model, |path| (path == "weight").then_some(2))?;
+    /// # Ok::<(), do_conv_burn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`OverParameterize::new`], and [`ErrorKind::Config`] for groups that don't divide the output channels.
+    pub fn with_groups<M: Module + ModuleDisplay>(
+        model: &M,
+        groups: impl Fn(&str) -> Option<usize>,
+    ) -> Result<Self> {
+        Self::find("OverParameterize::with_groups", model, groups)
+    }
+
+    fn find<M: Module + ModuleDisplay>(
+        operation: &'static str,
+        model: &M,
+        told: impl Fn(&str) -> Option<usize>,
+    ) -> Result<Self> {
         let mut found = Kernels::default();
         model.visit(&mut found);
+        let error = |path: String, expected: String, got: String| {
+            Err(Error::new(ErrorKind::Config, operation, path, expected, got))
+        };
         if let Some(path) = found.reparameterized {
-            let expected = "a parameter without a reparameterization";
-            return Err(config_error(path, expected, "one that has one"));
+            let expected = "a parameter without a reparameterization".into();
+            return error(path, expected, "one that has one".into());
         }
-        // burn's visitors pass by what is no parameter, but a module displays it.
-        let settings =
-            DisplaySettings::new().with_show_all_attributes(true).with_show_param_id(true);
-        let displayed = model.format(settings);
-        let kernels = found.kernels.into_iter().map(|(path, kernel)| {
-            match displayed_groups(&displayed, &kernel) {
-                Some(groups) => Ok((path, Kernel { groups, ..kernel })),
-                None => {
-                    let expected = "a kernel of burn's Conv2d, displayed with its groups";
-                    Err(config_error(path, expected, "one whose groups don't show"))
+        let displayed = displayed(model);
+        let mut kernels = BTreeMap::new();
+        for (path, kernel) in found.kernels {
+            let outputs = kernel.shape[0];
+            let groups = match told(&path) {
+                Some(groups) if groups == 0 || outputs % groups != 0 => {
+                    let expected = format!("groups that divide {outputs} output channels");
+                    return error(path, expected, groups.to_string());
                 }
-            }
-        });
-        Ok(Self {
-            kernels: kernels.collect::<Result<_>>()?,
-            d_mul: None,
-            param_group: ParamGroup::all(),
-        })
+                Some(groups) => groups,
+                None => match displayed_groups(&displayed, kernel.id, kernel.shape) {
+                    Some(groups) => groups,
+                    None => {
+                        let expected = "a kernel of burn's Conv2d, displayed with its groups, or to \
+                                        be told them by OverParameterize::with_groups";
+                        return error(path, expected.into(), "one whose groups don't show".into());
+                    }
+                },
+            };
+            kernels.insert(path, Kernel { groups, ..kernel });
+        }
+        Ok(Self { kernels, d_mul: None, param_group: ParamGroup::all() })
     }
 
     /// Sets the depth multiplier `S` for every layer; one smaller than a layer's `M·N` becomes that.
@@ -108,7 +158,7 @@ impl OverParameterize {
             DoConv2dConfig::new([n * kernel.groups, outputs], [rows, columns])
                 .with_groups(kernel.groups)
                 .with_d_mul(Some(d_mul.max(kernel.taps())))
-                .validate("OverParameterize::with_d_mul")?;
+                .to_core("OverParameterize::with_d_mul")?;
         }
         self.d_mul = Some(d_mul);
         Ok(self)
@@ -128,37 +178,6 @@ impl OverParameterize {
         });
         composed.map(|(path, _)| path.as_str())
     }
-}
-
-fn config_error(path: String, expected: &str, got: &str) -> Error {
-    Error::new(ErrorKind::Config, "OverParameterize::new", path, expected, got)
-}
-
-/// The number of groups of the `Conv2d` with that kernel, as its module displays it, wherever it does.
-fn displayed_groups(displayed: &str, kernel: &Kernel) -> Option<usize> {
-    let end_of_weight = format!("id: {}}}", kernel.id);
-    let mut groups = displayed
-        .split(&end_of_weight)
-        .skip(1)
-        .filter_map(|after| groups_after_weight(after, kernel.shape));
-    let first = groups.next()?;
-    groups.all(|other| other == first).then_some(first)
-}
-
-/// Reads what follows the weight of a `Conv2d` that is displayed with all attributes: its bias, stride,
-/// kernel size, dilation, groups and padding.
-fn groups_after_weight(after: &str, [outputs, _, rows, columns]: [usize; 4]) -> Option<usize> {
-    let (bias, after) = after.split_once(", stride: [")?;
-    if bias != ", bias: None" && !(bias.starts_with(", bias: ParamTensor {") && bias.ends_with('}'))
-    {
-        return None;
-    }
-    let (geometry, after) = after.split_once(", groups: ")?;
-    let (_, dilation) = geometry.split_once(&format!("], kernel_size: [{rows}, {columns}]"))?;
-    let (groups, _) = after.split_once(", padding: ")?;
-    let braces = [bias.matches('{').count(), geometry.matches('{').count()];
-    let groups = groups.parse().ok().filter(|&groups| groups > 0 && outputs % groups == 0);
-    groups.filter(|_| dilation.starts_with(", dilation: [") && braces[0] <= 1 && braces[1] == 0)
 }
 
 /// Collects the kernels of `Conv2d` layers.
@@ -231,8 +250,7 @@ impl Reparameterizer for OverParameterize {
         let depthwise = Some(DepthwiseKernel {
             D: d_offset.set_require_grad(!frozen),
             identity: identity(taps, d_mul, &device),
-            kernel_size: [rows, columns],
-            groups: kernel.groups,
+            engine: Engine::new(kernel.config(), PaddingConfig2d::Valid, true),
         });
         if d_mul == taps {
             return (param, depthwise);
@@ -253,8 +271,15 @@ pub struct DepthwiseKernel {
     /// The offset of `D` from the identity, `[I, M·N, S]`.
     pub D: Param<Tensor<3>>,
     identity: Tensor<3>,
-    kernel_size: [usize; 2],
-    groups: usize,
+    #[module(skip)]
+    engine: Engine,
+}
+
+impl DepthwiseKernel {
+    /// What the kernel is composed of, with that `W`, `[O, I/g, S]`.
+    pub(crate) fn factors(&self, w: Tensor<3>) -> Factors {
+        Factors { w, d_offset: self.D.val(), identity: self.identity.clone() }
+    }
 }
 
 impl Reparameterization for DepthwiseKernel {
@@ -262,13 +287,16 @@ impl Reparameterization for DepthwiseKernel {
 
     /// The composed kernel, `[O, I/g, M, N]`, for `W`, `[O, I/g, …]` of any shape with `S` elements at
     /// the end.
+    ///
+    /// # Panics
+    /// For a `W` and a `D` that were given other shapes.
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        let dims = base.dims();
-        let [outputs, n, rest @ ..] = &dims[..] else { return base };
-        let w: Tensor<3> = base.clone().reshape([*outputs, *n, rest.iter().product()]);
-        let (d_offset, identity) = (self.D.val(), self.identity.clone());
-        let weight = compose(d_offset, identity, w, self.groups, Pairing::InputChannel);
-        let [rows, columns] = self.kernel_size;
-        weight.reshape(Shape::from([*outputs, *n, rows, columns]))
+        let shape = self.engine.weight_shape();
+        let [outputs, n, _, _] = shape;
+        let d_mul = base.shape().num_elements() / (outputs * n);
+        let factors = self.factors(base.reshape([outputs, n, d_mul]));
+        let weight = self.engine.compose("DepthwiseKernel::apply", factors);
+        let weight = weight.unwrap_or_else(|error| panic!("{error}"));
+        weight.reshape(Shape::from(shape))
     }
 }

@@ -185,9 +185,12 @@ fn check<M: Reference>(name: &str, net: &Net, make: impl Fn() -> M) {
         }
         let x = plain(tensor(&net.x));
         let unfolded = array(&loaded.logits(|layer, x| layer.forward(x), x.clone()));
-        let folded = array(&loaded.logits(|layer, x| layer.fold().forward(x), x));
+        let folded = array(&loaded.logits(|layer, x| layer.fold_for_cpu().forward(x), x.clone()));
         assert_eq!(unfolded, folded);
-        computed.push(("loaded", unfolded.into_dimensionality().unwrap()));
+        let by_burn = array(&loaded.logits(|layer, x| layer.fold().forward(x), x));
+        for (form, logits) in [("loaded", unfolded), ("folded into burn's", by_burn)] {
+            computed.push((form, logits.into_dimensionality().unwrap()));
+        }
     }
     net.assert_logits(&computed);
 }

@@ -2,10 +2,38 @@
 
 mod common;
 
-use common::core::{assert_within, gamma, oracle, table};
-use common::{array, layer, solve, tensor};
-use do_conv::Composition;
+use burn::tensor::Tensor;
+use burn::tensor::cast::ToElement;
+use common::core::{Inputs, Numbers, Outputs, Problem, assert_within, gamma, oracle, table};
+use common::{Element, array, config, layer, layer_of, solve, solve_of, tensor, tensor_of};
+use do_conv::{Algorithm, Composition, DoConv2d};
 
+fn assert_bits(what: &str, got: &Outputs, expected: Outputs) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (output, expected) in expected {
+        let (_, got) = got.iter().find(|(found, _)| *found == output).unwrap();
+        assert_eq!(got.mapv(f64::to_bits), expected.mapv(f64::to_bits), "{what}: {output}");
+    }
+}
+
+fn equals_the_core<T: Element>() {
+    for (name, problem, inputs) in table::cases() {
+        let got = solve_of::<T>(&layer_of::<T>(config(&problem), &inputs), &inputs);
+        assert_bits(name, &got, problem.solve::<T>(&inputs, Composition::Kernel));
+    }
+}
+
+#[test]
+fn outputs_and_gradients_have_the_bits_of_the_core_in_f32() {
+    equals_the_core::<f32>();
+}
+
+#[test]
+fn outputs_and_gradients_have_the_bits_of_the_core_in_f64() {
+    equals_the_core::<f64>();
+}
+
+/// The engine is the core's, so this is what shows that both are right.
 #[test]
 fn outputs_and_gradients_are_within_the_bounds_of_rounding() {
     for (name, problem, inputs) in table::cases() {
@@ -17,25 +45,106 @@ fn outputs_and_gradients_are_within_the_bounds_of_rounding() {
     }
 }
 
-/// Both have rounded, so they may be twice the bound apart.
-#[test]
-fn outputs_and_gradients_equal_the_core() {
+/// What runs on other backends than `flex`, on `flex`.
+fn burns_operations_are_within_bounds<T: Element>() {
     for (name, problem, inputs) in table::cases() {
-        let got = solve(&layer(&problem, &inputs), &inputs);
-        let expected = problem.solve::<f32>(&inputs, Composition::Kernel);
+        let layer = layer_of::<T>(config(&problem).with_cpu_engine(false), &inputs);
+        let got = solve_of::<T>(&layer, &inputs);
+        let expected = oracle::solve(&problem, &inputs);
         let sums = oracle::absolute_sums(&problem, &inputs);
-        let bound = |output: &str| 2.0 * gamma::<f32>(problem.roundings(output));
+        let bound = |output: &str| {
+            let roundings = problem.roundings(output);
+            gamma::<T>(roundings) + gamma::<f64>(roundings)
+        };
         assert_within(name, &got, &expected, &sums, bound);
     }
 }
 
 #[test]
-fn the_fold_has_the_bits_of_the_layer() {
+fn burns_operations_are_within_the_bounds_of_rounding_in_f32() {
+    burns_operations_are_within_bounds::<f32>();
+}
+
+#[test]
+fn burns_operations_are_within_the_bounds_of_rounding_in_f64() {
+    burns_operations_are_within_bounds::<f64>();
+}
+
+#[test]
+fn the_fold_for_the_cpu_has_the_bits_of_the_layer() {
     for (name, problem, inputs) in table::cases() {
-        let layer = layer(&problem, &inputs);
+        for engine in [true, false] {
+            let layer = layer_of::<f32>(config(&problem).with_cpu_engine(engine), &inputs);
+            let folded = layer.fold_for_cpu();
+            assert_eq!(array(&folded.weight.val()), array(&layer.weight()), "{name}");
+            let x: Tensor<4> = tensor(&inputs.x);
+            let y = array(&layer.forward(x.clone()));
+            assert_eq!(array(&folded.forward(x)), y, "{name}, engine: {engine}");
+        }
+    }
+}
+
+/// Where burn runs both.
+#[test]
+fn the_fold_is_the_layer_in_burns_operations() {
+    for (name, problem, inputs) in table::cases() {
+        let layer = layer_of::<f32>(config(&problem).with_cpu_engine(false), &inputs);
         let folded = layer.fold();
         assert_eq!(array(&folded.weight.val()), array(&layer.weight()), "{name}");
-        let x = tensor(&inputs.x);
+        let x: Tensor<4> = tensor(&inputs.x);
         assert_eq!(array(&folded.forward(x.clone())), array(&layer.forward(x)), "{name}");
     }
+}
+
+/// What the core's layer gives by an algorithm.
+fn core_layer<T: Element>(problem: &Problem, inputs: &Inputs, algorithm: Algorithm) -> DoConv2d<T> {
+    DoConv2d::from_parameters(
+        problem.config(Composition::Kernel).algorithm(algorithm),
+        inputs.d_offset.as_ref().map(|d_offset| d_offset.mapv(T::round_from)),
+        inputs.w.mapv(T::round_from),
+        inputs.bias.as_ref().map(|bias| bias.mapv(T::round_from)),
+    )
+    .unwrap()
+}
+
+fn every_algorithm_has_the_bits_of_the_core<T: Element>() {
+    // Channels enough for any algorithm.
+    let problem = Problem { in_channels: 32, out_channels: 40, image: [13, 18], ..Problem::DENSE };
+    let mut numbers = Numbers::new(7);
+    let inputs = problem.inputs(|| numbers.real());
+    for algorithm in Algorithm::ALL {
+        let layer = layer_of::<T>(config(&problem).with_algorithm(algorithm), &inputs);
+        assert_eq!(layer.algorithm(inputs.x.dim().into()).unwrap(), algorithm);
+        let got = solve_of::<T>(&layer, &inputs);
+        let core = core_layer::<T>(&problem, &inputs, algorithm);
+        let y = core.forward(&inputs.x.mapv(T::round_from)).unwrap();
+        let gradients =
+            core.backward(&inputs.x.mapv(T::round_from), &inputs.dy.mapv(T::round_from)).unwrap();
+        let wide = |values: &[T]| values.iter().map(ToElement::to_f64).collect::<Vec<_>>();
+        for (output, expected) in [
+            ("y", y.as_slice()),
+            ("dx", gradients.x.as_ref().unwrap().as_slice()),
+            ("dw", gradients.w.as_slice()),
+            ("dd_offset", gradients.d_offset.as_ref().unwrap().as_slice()),
+            ("dbias", gradients.bias.as_ref().unwrap().as_slice()),
+        ] {
+            let (_, got) = got.iter().find(|(found, _)| *found == output).unwrap();
+            let got: Vec<f64> = got.iter().copied().collect();
+            assert_eq!(got, wide(expected.unwrap()), "{algorithm}: {output}");
+        }
+        let folded = layer.fold_for_cpu();
+        assert_eq!(folded.algorithm(inputs.x.dim().into()).unwrap(), algorithm);
+        let x = tensor_of::<T, 4, _>(&inputs.x);
+        assert_eq!(array(&folded.forward(x.clone())), array(&layer.forward(x)), "{algorithm}");
+    }
+}
+
+#[test]
+fn every_algorithm_has_the_bits_of_the_core_in_f32() {
+    every_algorithm_has_the_bits_of_the_core::<f32>();
+}
+
+#[test]
+fn every_algorithm_has_the_bits_of_the_core_in_f64() {
+    every_algorithm_has_the_bits_of_the_core::<f64>();
 }

@@ -5,7 +5,7 @@ use std::panic::catch_unwind;
 use burn::module::{Lora, Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{GroupNorm, GroupNormConfig, Initializer, LinearConfig};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use do_conv_burn::{DepthwiseKernel, DoConv2d, DoConv2dConfig, ErrorKind, OverParameterize};
 
 #[test]
@@ -99,8 +99,21 @@ fn models_that_cant_be_over_parameterized() {
     assert_eq!(
         error.to_string(),
         "OverParameterize::new: conv.weight: expected a kernel of burn's Conv2d, displayed with its \
-         groups, got one whose groups don't show"
+         groups, or to be told them by OverParameterize::with_groups, got one whose groups don't show"
     );
+    let told = |groups| {
+        OverParameterize::with_groups(&model, move |path| (path == "conv.weight").then_some(groups))
+    };
+    assert_eq!(told(3).unwrap().paths().collect::<Vec<_>>(), ["conv.weight", "last.weight"]);
+    assert_eq!(
+        told(4).unwrap_err().to_string(),
+        "OverParameterize::with_groups: conv.weight: expected groups that divide 6 output channels, got 4"
+    );
+    let model = model.clone().apply_reparameterization(told(3).unwrap());
+    let channels = |weight: &Param<Tensor<4>>| {
+        weight.reparameterization::<DepthwiseKernel>().unwrap().D.val().dims()[0]
+    };
+    assert_eq!([channels(&model.conv.weight), channels(&model.last.weight)], [6, 4]);
 
     let over = OverParameterize::new(&conv).unwrap();
     for d_mul in [usize::MAX, usize::MAX / 9, 1 << 60] {
@@ -122,7 +135,7 @@ fn models_that_cant_be_over_parameterized() {
 fn groups_are_read_from_the_right_layer() {
     #[derive(Module, Debug)]
     struct Model {
-        tied: Param<burn::tensor::Tensor<4>>,
+        tied: Param<Tensor<4>>,
         grouped: Conv2d,
         dense: Conv2d,
     }

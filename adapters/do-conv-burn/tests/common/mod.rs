@@ -7,7 +7,8 @@ pub mod core;
 
 use burn::module::Param;
 use burn::nn::PaddingConfig2d;
-use burn::tensor::{Device, Gradients, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Device, Gradients, Shape, Tensor, TensorData};
+use do_conv::Scalar;
 use do_conv_burn::{DoConv2d, DoConv2dConfig};
 use ndarray::{Array, ArrayD, Dimension};
 
@@ -30,34 +31,62 @@ pub fn config(problem: &Problem) -> DoConv2dConfig {
         .with_pairing(problem.pairing)
 }
 
+/// An element type of the core's.
+pub trait Element: Scalar + burn::tensor::Element {
+    const DTYPE: DType;
+}
+
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+
+impl Element for f64 {
+    const DTYPE: DType = DType::F64;
+}
+
+/// A tensor with the elements of an array, rounded to `T`.
+pub fn tensor_of<T: Element, const N: usize, D: Dimension>(array: &Array<f64, D>) -> Tensor<N> {
+    let values: Vec<T> = array.iter().map(|&value| T::round_from(value)).collect();
+    let shape = Shape::from(array.shape().to_vec());
+    Tensor::from_data(TensorData::new(values, shape), (&device(), T::DTYPE))
+}
+
 /// A tensor with the elements of an array, rounded to `f32`.
 pub fn tensor<const N: usize, D: Dimension>(array: &Array<f64, D>) -> Tensor<N> {
-    let values: Vec<f32> = array.iter().map(|&value| value as f32).collect();
-    let shape = Shape::from(array.shape().to_vec());
-    Tensor::from_data(TensorData::new(values, shape), &device())
+    tensor_of::<f32, N, D>(array)
 }
 
 /// The elements of a tensor.
 pub fn array<const N: usize>(tensor: &Tensor<N>) -> ArrayD<f64> {
-    let values: Vec<f32> = tensor.to_data().try_to_vec().unwrap();
-    let values = values.into_iter().map(f64::from).collect();
+    let values: Vec<f64> = tensor.to_data().convert::<f64>().try_to_vec().unwrap();
     ArrayD::from_shape_vec(tensor.dims().to_vec(), values).unwrap()
 }
 
 /// The problem's layer.
 pub fn layer(problem: &Problem, inputs: &Inputs) -> DoConv2d {
-    let mut layer = config(problem).init(&device());
-    layer.W = Param::from_tensor(tensor(&inputs.w));
-    layer.D = inputs.d_offset.as_ref().map(|d_offset| Param::from_tensor(tensor(d_offset)));
-    layer.bias = inputs.bias.as_ref().map(|bias| Param::from_tensor(tensor(bias)));
+    layer_of::<f32>(config(problem), inputs)
+}
+
+/// A layer of that configuration with the inputs' parameters.
+pub fn layer_of<T: Element>(config: DoConv2dConfig, inputs: &Inputs) -> DoConv2d {
+    let mut layer = config.init(&device());
+    layer.W = Param::from_tensor(tensor_of::<T, 3, _>(&inputs.w));
+    let d_offset = inputs.d_offset.as_ref().map(tensor_of::<T, 3, _>);
+    layer.D = d_offset.map(Param::from_tensor);
+    layer.bias = inputs.bias.as_ref().map(tensor_of::<T, 1, _>).map(Param::from_tensor);
     layer
 }
 
-/// What the layer and burn's autodiff compute.
+/// What the layer and burn's autodiff compute in `f32`.
 pub fn solve(layer: &DoConv2d, inputs: &Inputs) -> Outputs {
-    let x: Tensor<4> = tensor(&inputs.x).require_grad();
+    solve_of::<f32>(layer, inputs)
+}
+
+/// The same in `T`.
+pub fn solve_of<T: Element>(layer: &DoConv2d, inputs: &Inputs) -> Outputs {
+    let x: Tensor<4> = tensor_of::<T, 4, _>(&inputs.x).require_grad();
     let y = layer.forward(x.clone());
-    let gradients = (y.clone() * tensor(&inputs.dy)).sum().backward();
+    let gradients = (y.clone() * tensor_of::<T, 4, _>(&inputs.dy)).sum().backward();
     fn gradient<const N: usize>(of: &Tensor<N>, gradients: &Gradients) -> ArrayD<f64> {
         array(&of.grad(gradients).expect("a gradient"))
     }

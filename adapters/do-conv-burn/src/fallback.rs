@@ -1,20 +1,33 @@
-//! Composition in burn's tensor operations, so that it runs and differentiates on every backend.
+//! The same in burn's tensor operations, which run and differentiate on every backend.
 
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, FloatDType, Tensor};
-use do_conv::Pairing;
+use do_conv::{Conv2dConfig, Pairing};
+
+use crate::engine::Factors;
+
+/// `weight * x + bias` for an image that is padded by `[[top, bottom], [left, right]]`.
+pub fn convolve(
+    config: &Conv2dConfig,
+    [[top, bottom], [left, right]]: [[usize; 2]; 2],
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<4> {
+    let padding = [(top, bottom), (left, right)];
+    let Conv2dConfig { stride, dilation, groups, .. } = *config;
+    conv2d(x, weight, bias, ConvOptions::new_with_padding(stride, padding, dilation, groups))
+}
 
 /// `W'[o, i, m] = Σ_s D[c, m, s] · W[o, i, s]` with `D = d_offset + E`: `[I, M·N, S]` and `[O, I/g, S]`
 /// to `[O, I/g, M·N]`, as one product of matrices for each input channel. The result has the type of `w`;
 /// the others may have another one.
-pub fn compose(
-    d_offset: Tensor<3>,
-    identity: Tensor<3>,
-    w: Tensor<3>,
-    groups: usize,
-    pairing: Pairing,
-) -> Tensor<3> {
+pub fn compose(factors: Factors, groups: usize, pairing: Pairing) -> Tensor<3> {
+    let Factors { w, d_offset, identity } = factors;
     let [inputs, taps, _] = d_offset.dims();
     let [outputs, n, d_mul] = w.dims();
+    let identity = cast_as(identity, &d_offset);
     let (g, r) = (groups, outputs / groups);
     // Output channels apart, so that those that go with one channel of D, [I, r, S], come together.
     let (apart, together, back) = match pairing {
@@ -26,7 +39,6 @@ pub fn compose(
     let paired = [extents[together[0]], extents[together[1]], extents[together[2]]];
     let w: Tensor<4> = w.reshape([apart[0], apart[1], n, d_mul]);
     let w: Tensor<3> = w.permute(together.map(|axis| axis as isize)).reshape([inputs, r, d_mul]);
-    let identity = cast_as(identity, &d_offset);
     let d = cast_as(d_offset + identity, &w);
     let product = w.matmul(d.swap_dims(1, 2));
     let product: Tensor<4> = product.reshape([paired[0], paired[1], paired[2], taps]);

@@ -1,0 +1,288 @@
+//! A layer's geometry, and what computes it: the core crate's engine on burn's CPU backend `flex`, burn's own
+//! operations on every other.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::nn::PaddingConfig2d;
+use burn::tensor::{DType, Tensor};
+use do_conv::operator::{Compose, Convolve, DoConvolve};
+use do_conv::{Algorithm, DoConv2dConfig, Error, ErrorKind, Result, Scalar};
+
+use crate::config::of;
+use crate::fallback;
+#[cfg(feature = "flex")]
+use crate::flex;
+
+/// A layer's geometry and pairing, checked once. Keeps operators and their buffers from call to call; clones
+/// share them.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    /// Without a padding, which may depend on the image, and without `D`'s multiplier.
+    config: DoConv2dConfig,
+    padding: PaddingConfig2d,
+    /// Whether the core computes on `flex`.
+    on_flex: bool,
+    latest: Arc<Mutex<Option<Latest>>>,
+}
+
+/// The operators of the last call, with what they were made for.
+#[derive(Debug)]
+struct Latest {
+    padding: [[usize; 2]; 2],
+    d_mul: Option<usize>,
+    operators: Arc<Operators>,
+}
+
+/// The core's operators for both element types that it has.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "flex"), expect(dead_code, reason = "shapes are checked by one of them"))]
+pub struct Operators {
+    pub single: OperatorsOf<f32>,
+    pub double: OperatorsOf<f64>,
+}
+
+/// The core's operators for one element type.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "flex"), expect(dead_code, reason = "shapes are checked by one of them"))]
+pub struct OperatorsOf<T> {
+    pub convolve: Convolve<T>,
+    pub do_convolve: DoConvolve<T>,
+    /// None for a 1×1 kernel, which has no `D`.
+    pub compose: Option<Compose<T>>,
+}
+
+/// The kernel of a convolution.
+#[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "made and taken apart once a call")]
+pub enum Kernel {
+    /// `[O, I/g, M, N]`.
+    Plain(Tensor<4>),
+    /// The one that is composed of `W` and the offset of `D`.
+    Composed(Factors),
+}
+
+/// What a kernel is composed of. The types may differ; the kernel has that of `W`.
+#[derive(Debug, Clone)]
+pub struct Factors {
+    /// `[O, I/g, S]`.
+    pub w: Tensor<3>,
+    /// `[I, M·N, S]`.
+    pub d_offset: Tensor<3>,
+    /// `[1, M·N, S]`; only burn's operations need it.
+    pub identity: Tensor<3>,
+}
+
+impl Engine {
+    /// For a configuration that has been found valid; its padding and `d_mul` don't matter.
+    pub fn new(mut config: DoConv2dConfig, padding: PaddingConfig2d, on_flex: bool) -> Self {
+        config.d_mul = None;
+        Self { config, padding, on_flex, latest: Arc::default() }
+    }
+
+    /// The same by another algorithm.
+    pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
+        Self::new(self.config.algorithm(algorithm), self.padding, self.on_flex)
+    }
+
+    /// What the layer is, without its padding and `d_mul`.
+    pub fn config(&self) -> &DoConv2dConfig {
+        &self.config
+    }
+
+    /// Whether the core computes on `flex`.
+    pub fn is_on_flex(&self) -> bool {
+        self.on_flex
+    }
+
+    /// The layer's padding, in burn's terms.
+    pub fn padding(&self) -> &PaddingConfig2d {
+        &self.padding
+    }
+
+    /// `[O, I/g, M, N]`.
+    pub fn weight_shape(&self) -> [usize; 4] {
+        let conv = &self.config.conv;
+        let [rows, columns] = conv.kernel_size;
+        [conv.out_channels, conv.in_channels / conv.groups, rows, columns]
+    }
+
+    /// The algorithm that computes an image `[B, I, H, W]` on `flex`.
+    pub fn algorithm(&self, operation: &'static str, input: [usize; 4]) -> Result<Algorithm> {
+        let operators = self.operators(operation, self.sides(input), None)?;
+        operators.single.convolve.algorithm(input).map_err(|error| of(operation, error))
+    }
+
+    /// `kernel * x + bias`, `[B, O, OH, OW]`, or why that can't be.
+    pub fn convolve(
+        &self,
+        operation: &'static str,
+        x: Tensor<4>,
+        kernel: Kernel,
+        bias: Option<Tensor<1>>,
+    ) -> Result<Tensor<4>> {
+        let d_mul = match &kernel {
+            Kernel::Plain(weight) => {
+                expect_shape(operation, "weight", &self.weight_shape(), weight)?;
+                None
+            }
+            Kernel::Composed(factors) => Some(self.expect_factors(operation, factors)?),
+        };
+        if let Some(bias) = &bias {
+            expect_shape(operation, "bias", &[self.config.conv.out_channels], bias)?;
+        }
+        let sides = self.sides(x.dims());
+        let operators = self.operators(operation, sides, d_mul)?;
+        let output = operators.single.convolve.output_shape(x.dims());
+        output.map_err(|error| of(operation, error))?;
+
+        let dtype = x.dtype();
+        expect_dtype(operation, "the kernel", dtype, kernel.dtype())?;
+        bias.iter().try_for_each(|bias| expect_dtype(operation, "bias", dtype, bias.dtype()))?;
+        #[cfg(feature = "flex")]
+        if let Some(native) = self.native(&x) {
+            return Ok(flex::convolve(x, kernel, bias, operators, native));
+        }
+        let conv = &self.config.conv;
+        let weight = match kernel {
+            Kernel::Plain(weight) => weight,
+            Kernel::Composed(factors) => self.compose_by_burn(factors),
+        };
+        Ok(fallback::convolve(conv, sides, x, weight, bias))
+    }
+
+    /// The composed kernel, `[O, I/g, M, N]`, if the factors have their shapes.
+    pub fn compose(&self, operation: &'static str, factors: Factors) -> Result<Tensor<4>> {
+        let d_mul = self.expect_factors(operation, &factors)?;
+        #[cfg(feature = "flex")]
+        if let Some(native) = self.native(&factors.w) {
+            let operators = self.operators(operation, [[0; 2]; 2], Some(d_mul))?;
+            return Ok(flex::compose(factors, operators, native));
+        }
+        let _ = d_mul;
+        Ok(self.compose_by_burn(factors))
+    }
+
+    /// The type that the core's engine computes in for such tensors, if it does: half types become `f32` and are
+    /// rounded once.
+    #[cfg(feature = "flex")]
+    fn native<const N: usize>(&self, tensor: &Tensor<N>) -> Option<DType> {
+        let native = match tensor.dtype() {
+            DType::F32 | DType::F16 | DType::BF16 => DType::F32,
+            DType::F64 => DType::F64,
+            _ => return None,
+        };
+        let device = tensor.device();
+        let can = cfg!(feature = "autodiff") || !device.is_autodiff();
+        (self.on_flex && can && device == burn::tensor::Device::flex()).then_some(native)
+    }
+
+    fn compose_by_burn(&self, factors: Factors) -> Tensor<4> {
+        let DoConv2dConfig { conv, pairing, .. } = &self.config;
+        fallback::compose(factors, conv.groups, *pairing).reshape(self.weight_shape())
+    }
+
+    /// Refuses factors of other shapes; gives `S`.
+    fn expect_factors(&self, operation: &'static str, factors: &Factors) -> Result<usize> {
+        let Factors { w, d_offset, .. } = factors;
+        let [outputs, n, rows, columns] = self.weight_shape();
+        let d_mul = w.dims()[2];
+        expect_shape(operation, "W", &[outputs, n, d_mul], w)?;
+        let d_shape = [self.config.conv.in_channels, rows * columns, d_mul];
+        expect_shape(operation, "D", &d_shape, d_offset)?;
+        Ok(d_mul)
+    }
+
+    /// The padding of an image, `[[top, bottom], [left, right]]`. burn's `Same` makes the output as large as the
+    /// input divided by the stride, and doesn't know of a dilation.
+    fn sides(&self, [_, _, height, width]: [usize; 4]) -> [[usize; 2]; 2] {
+        match self.padding {
+            PaddingConfig2d::Valid => [[0; 2]; 2],
+            PaddingConfig2d::Explicit(top, left, bottom, right) => [[top, bottom], [left, right]],
+            PaddingConfig2d::Same => {
+                let conv = &self.config.conv;
+                [(0, height), (1, width)].map(|(axis, size)| {
+                    let steps = size.div_ceil(conv.stride[axis]).saturating_sub(1);
+                    let reached = steps * conv.stride[axis] + conv.kernel_size[axis];
+                    let padding = if size == 0 { 0 } else { reached.saturating_sub(size) };
+                    [padding / 2, padding - padding / 2]
+                })
+            }
+        }
+    }
+
+    /// Those of the last call, if they fit.
+    fn operators(
+        &self,
+        operation: &'static str,
+        padding: [[usize; 2]; 2],
+        d_mul: Option<usize>,
+    ) -> Result<Arc<Operators>> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(latest) = &*latest
+            && (latest.padding, latest.d_mul) == (padding, d_mul)
+        {
+            return Ok(latest.operators.clone());
+        }
+        let mut config = self.config.clone().padding(padding);
+        config.d_mul = d_mul;
+        let operators = Operators::new(&config).map_err(|error| of(operation, error))?;
+        let operators = Arc::new(operators);
+        *latest = Some(Latest { padding, d_mul, operators: operators.clone() });
+        Ok(operators)
+    }
+}
+
+impl Operators {
+    fn new(config: &DoConv2dConfig) -> Result<Self> {
+        Ok(Self { single: OperatorsOf::new(config)?, double: OperatorsOf::new(config)? })
+    }
+}
+
+impl<T: Scalar> OperatorsOf<T> {
+    fn new(config: &DoConv2dConfig) -> Result<Self> {
+        let has_d = config.conv.kernel_size != [1, 1];
+        Ok(Self {
+            convolve: Convolve::new(&config.conv)?,
+            do_convolve: DoConvolve::new(config)?,
+            compose: has_d.then(|| Compose::new(config)).transpose()?,
+        })
+    }
+}
+
+impl Kernel {
+    fn dtype(&self) -> DType {
+        match self {
+            Self::Plain(weight) => weight.dtype(),
+            Self::Composed(factors) => factors.w.dtype(),
+        }
+    }
+}
+
+fn expect_shape<const N: usize>(
+    operation: &'static str,
+    field: &'static str,
+    expected: &[usize; N],
+    tensor: &Tensor<N>,
+) -> Result<()> {
+    match tensor.dims() {
+        got if got == *expected => Ok(()),
+        got => {
+            let (expected, got) = (format!("{expected:?}"), format!("{got:?}"));
+            Err(Error::new(ErrorKind::Shape, operation, field, expected, got))
+        }
+    }
+}
+
+fn expect_dtype(
+    operation: &'static str,
+    field: &'static str,
+    expected: DType,
+    got: DType,
+) -> Result<()> {
+    // A quantized kernel is dequantized by burn.
+    if got == expected || !got.is_float() {
+        return Ok(());
+    }
+    let (expected, got) = (format!("{expected:?}, as x is"), format!("{got:?}"));
+    Err(Error::new(ErrorKind::Config, operation, field, expected, got))
+}

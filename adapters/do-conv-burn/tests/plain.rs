@@ -1,0 +1,236 @@
+//! The plain layer that the engine runs: it takes the place of burn's, with its parameters, records and
+//! reparameterizations.
+
+mod common;
+
+use burn::config::Config;
+use burn::module::{Module, Param, ParamGroup};
+use burn::nn::conv::{Conv2d as BurnConv2d, Conv2dConfig as BurnConv2dConfig};
+use burn::nn::{Initializer, PaddingConfig2d};
+use burn::optim::{AdamConfig, GradientsParams};
+use burn::store::ModuleSnapshot;
+use burn::tensor::{Device, Distribution, Tensor};
+use common::{array, device};
+use do_conv_burn::{
+    Algorithm, Conv2d, Conv2dConfig, DepthwiseKernel, DoConv2d, DoConv2dConfig, ErrorKind,
+    OverParameterize, Pairing,
+};
+
+fn random<const N: usize>(shape: [usize; N]) -> Tensor<N> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device())
+}
+
+fn largest_difference<const N: usize>(a: Tensor<N>, b: Tensor<N>) -> f32 {
+    (a - b).abs().max().into_scalar()
+}
+
+/// The same model twice, but for one import.
+macro_rules! model {
+    ($name:ident, $conv:ty, $config:ty) => {
+        #[derive(Module, Debug)]
+        struct $name {
+            convs: Vec<$conv>,
+            head: $conv,
+        }
+
+        impl $name {
+            fn new() -> Self {
+                let conv =
+                    |channels| <$config>::new(channels, [3, 3]).with_padding(PaddingConfig2d::Same);
+                Self {
+                    convs: vec![
+                        conv([3, 4]).with_stride([2, 1]).init(&device()),
+                        conv([4, 8]).with_groups(4).with_bias(false).init(&device()),
+                    ],
+                    head: <$config>::new([8, 2], [1, 1]).init(&device()),
+                }
+            }
+
+            fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+                let x = self.convs.iter().fold(x, |x, conv| conv.forward(x));
+                self.head.forward(x)
+            }
+        }
+    };
+}
+model!(Burns, BurnConv2d, BurnConv2dConfig);
+model!(Ours, Conv2d, Conv2dConfig);
+
+fn step<M: Module>(model: M, loss: Tensor<1>) -> M {
+    let gradients = GradientsParams::from_grads(loss.backward(), &model);
+    AdamConfig::new().init().step(0.01, model, gradients)
+}
+
+/// Names and shapes of what is saved.
+fn names(model: &impl ModuleSnapshot) -> Vec<String> {
+    let tensors = model.collect(None, None, false);
+    tensors.iter().map(|tensor| format!("{} {:?}", tensor.name, tensor.shape.to_vec())).collect()
+}
+
+#[test]
+fn a_model_of_burns_layers_runs_on_the_engine_by_one_import() {
+    let x = random([2, 3, 9, 8]);
+    let burns = Burns::new();
+    let ours = Ours::new().load_record(burns.clone().into_record());
+    assert_eq!(names(&ours), names(&burns));
+    assert!(largest_difference(ours.forward(x.clone()), burns.forward(x.clone())) < 1e-5);
+
+    // It trains as that does, and its record goes back.
+    let ours = step(ours.clone(), ours.forward(x.clone()).square().mean());
+    let burns = step(burns.clone(), burns.forward(x.clone()).square().mean());
+    assert!(largest_difference(ours.forward(x.clone()), burns.forward(x.clone())) < 1e-4);
+    let back = Burns::new().load_record(ours.clone().into_record());
+    assert_eq!(array(&back.convs[1].weight.val()), array(&ours.convs[1].weight.val()));
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model");
+    burns.clone().save_file(&path).unwrap();
+    let loaded = Ours::new().try_load_file(&path).unwrap();
+    assert_eq!(array(&loaded.head.weight.val()), array(&burns.head.weight.val()));
+}
+
+/// With the composition in the convolution's own pass, and `W` and `D` of any depth multiplier.
+#[test]
+fn our_layers_are_over_parameterized_as_burns_are() {
+    for d_mul in [9, 13] {
+        let x = random([2, 3, 9, 8]);
+        let plain = Ours::new();
+        let over = OverParameterize::new(&plain).unwrap().with_d_mul(d_mul).unwrap();
+        assert_eq!(over.paths().collect::<Vec<_>>(), ["convs.0.weight", "convs.1.weight"]);
+        let model = plain.clone().apply_reparameterization(over);
+        assert!(largest_difference(model.forward(x.clone()), plain.forward(x.clone())) < 1e-6);
+        let mut model = model;
+        for _ in 0..3 {
+            model = step(model.clone(), model.forward(x.clone()).square().mean());
+        }
+        let d_offset = |model: &Ours| {
+            let depthwise = model.convs[1].weight.reparameterization::<DepthwiseKernel>().unwrap();
+            depthwise.D.val()
+        };
+        assert_eq!(d_offset(&model).dims(), [4, 9, d_mul]);
+        let largest: f32 = d_offset(&model).abs().max().into_scalar();
+        assert!(largest > 0.0, "D is trained");
+        // The same as by a kernel that is composed first.
+        let y = model.forward(x.clone());
+        let folded = model.clone().materialize();
+        assert_eq!(array(&folded.forward(x.clone())), array(&y));
+        assert_eq!(folded.num_params(), plain.num_params());
+        let valid = model.valid().materialize();
+        assert_eq!(array(&valid.forward(x.without_autodiff())), array(&y));
+    }
+}
+
+#[test]
+fn frozen_kernels_and_a_single_layer_of_ours() {
+    let frozen = ParamGroup::from_path("convs.1.weight");
+    let model = Ours::new().set_require_grad_group(frozen, false);
+    let over = OverParameterize::new(&model).unwrap();
+    let before = array(&model.convs[1].weight.val());
+    let model = model.apply_reparameterization(over);
+    let x = random([2, 3, 9, 8]);
+    let model = step(model.clone(), model.forward(x).square().mean()).materialize();
+    assert_eq!(array(&model.convs[1].weight.val()), before);
+}
+
+#[test]
+fn a_layer_shows_what_it_is() {
+    let config = Conv2dConfig::new([4, 6], [3, 2]).with_groups(2);
+    assert_eq!(
+        config.with_algorithm(Algorithm::Winograd2).init(&device()).to_string(),
+        "Conv2d {ch_in: 4, ch_out: 6, stride: [1, 1], kernel_size: [3, 2], dilation: [1, 1], groups: 2, \
+         padding: Valid, algorithm: Winograd2, params: 78}"
+    );
+}
+
+#[test]
+fn configurations_survive_a_file_and_may_lack_what_is_new() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    let config = Conv2dConfig::new([4, 6], [3, 2]).with_algorithm(Algorithm::Winograd4);
+    config.save(&path).unwrap();
+    let loaded = Conv2dConfig::load(&path).unwrap();
+    assert_eq!(format!("{loaded:?}"), format!("{config:?}"));
+}
+
+#[test]
+fn burns_layer_and_back() {
+    let conv = BurnConv2dConfig::new([4, 6], [3, 3])
+        .with_stride([2, 1])
+        .with_dilation([1, 2])
+        .with_groups(2)
+        .with_padding(PaddingConfig2d::Explicit(0, 1, 2, 3))
+        .init(&device());
+    let ours = Conv2d::from_burn(&conv).unwrap();
+    assert_eq!(ours.weight.id, conv.weight.id);
+    assert_eq!(ours.to_burn().to_string(), conv.to_string());
+    let x = random([2, 4, 8, 7]);
+    assert!(largest_difference(ours.forward(x.clone()), conv.forward(x.clone())) < 1e-5);
+    assert_eq!(array(&ours.to_burn().forward(x.clone())), array(&conv.forward(x)));
+}
+
+/// Each pairing is another function once `D` is trained.
+#[test]
+fn pretrained_layers_take_a_pairing() {
+    let conv = BurnConv2dConfig::new([4, 8], [3, 3]).with_groups(2).init(&device());
+    let d_offset = random([4, 9, 9]) * 0.1;
+    let mut kernels = Vec::new();
+    for pairing in [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow] {
+        let mut layer = DoConv2d::from_conv2d_paired(&conv, None, pairing).unwrap();
+        assert_eq!(array(&layer.weight()), array(&conv.weight.val()));
+        layer.D = Some(Param::from_tensor(d_offset.clone()));
+        let mut config = DoConv2dConfig::new([4, 8], [3, 3]).with_groups(2).with_pairing(pairing);
+        config.cpu_engine = false;
+        let expected = config.init(&device()).load_record(layer.clone().into_record());
+        assert!(largest_difference(layer.weight(), expected.weight()) < 1e-5);
+        kernels.push(array(&layer.weight()));
+    }
+    assert!(kernels[0] != kernels[1] && kernels[1] != kernels[2] && kernels[0] != kernels[2]);
+}
+
+#[test]
+fn layers_that_cant_be_and_images_that_dont_fit() {
+    let device = Device::flex();
+    let config = Conv2dConfig::new([4, 6], [3, 3]).with_groups(4);
+    let error = config.try_init(&device).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Config);
+    assert_eq!(
+        error.to_string(),
+        "Conv2dConfig::try_init: groups: expected a divisor of in_channels 4 and out_channels 6, got 4"
+    );
+    let orthogonal = Initializer::Orthogonal { gain: 1.0 };
+    let config = Conv2dConfig::new([4, 6], [3, 3]).with_initializer(orthogonal);
+    assert_eq!(config.try_init(&device).unwrap_err().field, "initializer");
+
+    let conv = BurnConv2dConfig::new([4, 6], [3, 3]).init(&device);
+    let other = BurnConv2d { kernel_size: [3, 2], ..conv.clone() };
+    assert_eq!(
+        Conv2d::from_burn(&other).unwrap_err().to_string(),
+        "Conv2d::from_burn: kernel_size: expected [3, 3], as weight has, got [3, 2]"
+    );
+
+    let layer = DoConv2dConfig::new([4, 6], [3, 3]).init(&device);
+    let mut plain = layer.fold_for_cpu();
+    let zeros = |shape: [usize; 4]| Tensor::<4>::zeros(shape, &device);
+    for (x, field) in [(zeros([1, 3, 5, 5]), "x"), (zeros([1, 4, 2, 5]), "x height")] {
+        let error = layer.try_forward(x.clone()).unwrap_err();
+        assert_eq!((error.operation, &*error.field), ("DoConv2d::try_forward", field), "{error}");
+        let error = plain.try_forward(x).unwrap_err();
+        assert_eq!((error.operation, &*error.field), ("Conv2d::try_forward", field), "{error}");
+    }
+    let double = zeros([1, 4, 5, 5]).cast(burn::tensor::FloatDType::F64);
+    assert_eq!(
+        layer.try_forward(double).unwrap_err().to_string(),
+        "DoConv2d::try_forward: the kernel: expected F64, as x is, got F32"
+    );
+    plain.weight = Param::from_tensor(zeros([6, 4, 3, 2]));
+    assert_eq!(
+        plain.try_forward(zeros([1, 4, 5, 5])).unwrap_err().to_string(),
+        "Conv2d::try_forward: weight: expected [6, 4, 3, 3], got [6, 4, 3, 2]"
+    );
+    let mut layer = layer;
+    layer.D = Some(Param::from_tensor(Tensor::zeros([4, 9, 8], &device)));
+    assert_eq!(
+        layer.try_forward(zeros([1, 4, 5, 5])).unwrap_err().to_string(),
+        "DoConv2d::try_forward: D: expected [4, 9, 9], got [4, 9, 8]"
+    );
+}

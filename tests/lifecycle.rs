@@ -275,6 +275,24 @@ impl<'a, T: Number> Life<'a, T> {
     }
 }
 
+/// Each pairing is another function once `D` is trained; at first all are the plain layer.
+#[test]
+fn pretrained_layers_take_a_pairing() {
+    let conv: Conv2d<f64> = Conv2dConfig::new(4, 8, [3, 3]).groups(2).init(1).unwrap();
+    let mut kernels = Vec::new();
+    for pairing in [Pairing::InputChannel, Pairing::PyTorch, Pairing::TensorFlow] {
+        let mut layer = DoConv2d::from_conv2d_paired(&conv, None, pairing).unwrap();
+        assert_eq!(layer.config().pairing, pairing);
+        assert_eq!(layer.weight(), conv.weight());
+        let mut d_offset = layer.d_offset_mut().unwrap();
+        d_offset.iter_mut().zip(1..).for_each(|(value, index)| *value = f64::from(index).sin());
+        kernels.push(layer.weight());
+    }
+    assert!(kernels[0] != kernels[1] && kernels[1] != kernels[2] && kernels[0] != kernels[2]);
+    let default = DoConv2d::from_conv2d(&conv, None).unwrap();
+    assert_eq!(default.config().pairing, Pairing::InputChannel);
+}
+
 #[test]
 fn do_conv() {
     live(problem(), DInit::Identity);

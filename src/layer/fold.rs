@@ -6,7 +6,7 @@ use super::conv2d::Conv2d;
 use super::do_conv2d::DoConv2d;
 use crate::array::{contiguous, contiguous_mut};
 use crate::compose::Composer;
-use crate::config::DoConv2dConfig;
+use crate::config::{DoConv2dConfig, Pairing};
 use crate::error::{Operation, Result};
 use crate::scalar::Scalar;
 
@@ -28,15 +28,30 @@ impl<T: Scalar> DoConv2d<T> {
     /// The over-parameterized form of a plain layer: the same function, to go on training from.
     /// `W` is the kernel, filled up with zeros to `d_mul` (default `M·N`), and `D` the identity.
     ///
-    /// For finite weights it convolves by the very kernel of `conv` (a zero may lose its sign).
+    /// For finite weights it convolves by the very kernel of `conv` (a zero may lose its sign). A layer of several
+    /// groups of several inputs and outputs is paired by [`Pairing::InputChannel`];
+    /// [`DoConv2d::from_conv2d_paired`] takes another.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a `d_mul` smaller than `M·N` or one for a 1×1
     /// kernel; [`ErrorKind::Overflow`](crate::ErrorKind::Overflow) and
     /// [`ErrorKind::Memory`](crate::ErrorKind::Memory) for one that is too large.
     pub fn from_conv2d(conv: &Conv2d<T>, d_mul: Option<usize>) -> Result<Self> {
+        Self::from_conv2d_paired(conv, d_mul, Pairing::InputChannel)
+    }
+
+    /// [`DoConv2d::from_conv2d`] with a pairing, as training on with the published PyTorch code needs for
+    /// grouped layers.
+    ///
+    /// # Errors
+    /// As [`DoConv2d::from_conv2d`].
+    pub fn from_conv2d_paired(
+        conv: &Conv2d<T>,
+        d_mul: Option<usize>,
+        pairing: Pairing,
+    ) -> Result<Self> {
         const OPERATION: Operation = Operation("DoConv2d::from_conv2d");
-        let config = DoConv2dConfig { d_mul, ..conv.config.clone().into() };
+        let config = DoConv2dConfig { d_mul, pairing, ..conv.config.clone().into() };
         let (spec, d_mul) = config.spec(OPERATION)?;
         let composer = Composer::new(&spec, d_mul, config.pairing);
         let mut w: Array3<T> = OPERATION.zeros("w", composer.w_shape())?;

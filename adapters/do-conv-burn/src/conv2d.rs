@@ -118,6 +118,14 @@ impl Conv2d {
         }
     }
 
+    /// The layer for inference: on `flex` the engine keeps the kernel as it packs it, as long as the layer's
+    /// parameters stay the same, which saves that work in every call and takes memory for it. A layer whose
+    /// parameters change, by training or a record, gives the same results as without.
+    pub fn keep(mut self) -> Self {
+        self.engine = self.engine.keeping();
+        self
+    }
+
     /// The layer with its convolutions computed by that algorithm, on `flex`. Default:
     /// [`Algorithm::Direct`].
     pub fn with_algorithm(mut self, algorithm: Algorithm) -> Self {

@@ -1,28 +1,46 @@
 //! A layer's geometry, and what computes it: the core crate's engine on burn's CPU backend `flex`, burn's own
 //! operations on every other.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::nn::PaddingConfig2d;
 use burn::tensor::{DType, Tensor};
+#[cfg(not(feature = "flex"))]
+use do_conv::Scalar as Native;
 use do_conv::operator::{Compose, Convolve, DoConvolve};
-use do_conv::{Algorithm, DoConv2dConfig, Error, ErrorKind, Result, Scalar};
+use do_conv::{Algorithm, DoConv2dConfig, Error, ErrorKind, Result};
 
 use crate::config::of;
 use crate::fallback;
 #[cfg(feature = "flex")]
-use crate::flex;
+use crate::flex::{self, Native};
 
 /// A layer's geometry and pairing, checked once. Keeps operators and their buffers from call to call; clones
 /// share them.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Engine {
     /// Without a padding, which may depend on the image, and without `D`'s multiplier.
     config: DoConv2dConfig,
     padding: PaddingConfig2d,
     /// Whether the core computes on `flex`.
     on_flex: bool,
+    /// Whether it keeps a plain kernel as it packs it, as long as that is the same.
+    keeps: bool,
     latest: Arc<Mutex<Option<Latest>>>,
+}
+
+impl fmt::Debug for Engine {
+    /// What it is for, without operators and buffers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { config, padding, on_flex, keeps, latest: _ } = self;
+        f.debug_struct("Engine")
+            .field("config", config)
+            .field("padding", padding)
+            .field("on_flex", on_flex)
+            .field("keeps", keeps)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The operators of the last call, with what they were made for.
@@ -49,6 +67,9 @@ pub struct OperatorsOf<T> {
     pub do_convolve: DoConvolve<T>,
     /// None for a 1×1 kernel, which has no `D`.
     pub compose: Option<Compose<T>>,
+    /// The plain kernel of the last calls, if it is to be kept.
+    #[cfg(feature = "flex")]
+    pub kept: Option<flex::Kept<T>>,
 }
 
 /// The kernel of a convolution.
@@ -76,12 +97,17 @@ impl Engine {
     /// For a configuration that has been found valid; its padding and `d_mul` don't matter.
     pub fn new(mut config: DoConv2dConfig, padding: PaddingConfig2d, on_flex: bool) -> Self {
         config.d_mul = None;
-        Self { config, padding, on_flex, latest: Arc::default() }
+        Self { config, padding, on_flex, keeps: false, latest: Arc::default() }
+    }
+
+    /// The same, which keeps a plain kernel as it packs it, as long as that is the same.
+    pub fn keeping(self) -> Self {
+        Self { keeps: true, latest: Arc::default(), ..self }
     }
 
     /// The same by another algorithm.
     pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
-        Self::new(self.config.algorithm(algorithm), self.padding, self.on_flex)
+        Self { config: self.config.algorithm(algorithm), latest: Arc::default(), ..self }
     }
 
     /// What the layer is, without its padding and `d_mul`.
@@ -225,7 +251,8 @@ impl Engine {
         }
         let mut config = self.config.clone().padding(padding);
         config.d_mul = d_mul;
-        let operators = Operators::new(&config).map_err(|error| of(operation, error))?;
+        let operators =
+            Operators::new(&config, self.keeps).map_err(|error| of(operation, error))?;
         let operators = Arc::new(operators);
         *latest = Some(Latest { padding, d_mul, operators: operators.clone() });
         Ok(operators)
@@ -233,18 +260,23 @@ impl Engine {
 }
 
 impl Operators {
-    fn new(config: &DoConv2dConfig) -> Result<Self> {
-        Ok(Self { single: OperatorsOf::new(config)?, double: OperatorsOf::new(config)? })
+    fn new(config: &DoConv2dConfig, keeps: bool) -> Result<Self> {
+        let (single, double) = (OperatorsOf::new(config, keeps)?, OperatorsOf::new(config, keeps)?);
+        Ok(Self { single, double })
     }
 }
 
-impl<T: Scalar> OperatorsOf<T> {
-    fn new(config: &DoConv2dConfig) -> Result<Self> {
+impl<T: Native> OperatorsOf<T> {
+    fn new(config: &DoConv2dConfig, keeps: bool) -> Result<Self> {
         let has_d = config.conv.kernel_size != [1, 1];
+        #[cfg(not(feature = "flex"))]
+        let _ = keeps;
         Ok(Self {
             convolve: Convolve::new(&config.conv)?,
             do_convolve: DoConvolve::new(config)?,
             compose: has_d.then(|| Compose::new(config)).transpose()?,
+            #[cfg(feature = "flex")]
+            kept: keeps.then(|| flex::Kept::new(&config.conv)),
         })
     }
 }

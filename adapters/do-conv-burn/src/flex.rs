@@ -4,6 +4,7 @@
 mod autodiff;
 #[cfg(feature = "autodiff")]
 mod gradients;
+mod kept;
 
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use ndarray::{Array, ArrayView, Dim, Dimension, IntoDimension, Ix};
 use crate::engine::{Factors, Kernel, Operators, OperatorsOf};
 use crate::fallback::cast_as;
 
+pub use kept::Kept;
+
 /// `kernel * x + bias`, computed in the type `native`.
 pub fn convolve(
     x: Tensor<4>,
@@ -27,6 +30,11 @@ pub fn convolve(
     let dtype = x.dtype();
     let kernel = match kernel {
         Kernel::Plain(weight) => KernelOf::Plain(cast(weight, native).into_dispatch()),
+        // The kernel is rounded to the half type, as a fold's is.
+        Kernel::Composed(factors) if dtype != native => {
+            let weight = compose(factors, operators.clone(), native);
+            KernelOf::Plain(cast(weight, native).into_dispatch())
+        }
         Kernel::Composed(factors) => {
             let [w, d_offset] = of_one_type(factors, native);
             KernelOf::Composed { w: w.into_dispatch(), d_offset: d_offset.into_dispatch() }
@@ -131,7 +139,7 @@ fn done<R>(result: Result<R>) -> R {
 }
 
 /// An element type of the core's.
-trait Native: Scalar + Element {
+pub trait Native: Scalar + Element {
     /// A tensor's elements where they lie, if that is in order.
     fn elements(tensor: &FloatTensor<Flex>) -> Option<&[Self]>;
 }
@@ -182,11 +190,18 @@ fn run_convolve<T: Native>(
     let x = ordered::<T>(x);
     let x = view::<T, 4>(&x);
     let bias = match bias {
-        BiasOf::Given(bias) => Some(ordered::<T>(bias)),
+        BiasOf::Given(bias) => Some(bias),
         BiasOf::None => None,
     };
-    let bias = bias.as_ref().map(view::<T, 1>);
     let mut y = Array::zeros(operators.convolve.output_shape(x.dim().into())?);
+    if let (KernelOf::Plain(weight), Some(kept)) = (&kernel, &operators.kept)
+        && let Some(layer) = kept.layer(weight, bias.as_ref())?
+    {
+        layer.forward_into(&x, &mut y)?;
+        return Ok(tensor(y));
+    }
+    let bias = bias.map(ordered::<T>);
+    let bias = bias.as_ref().map(view::<T, 1>);
     match kernel {
         KernelOf::Plain(weight) => {
             let weight = ordered::<T>(weight);

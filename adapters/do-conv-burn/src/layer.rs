@@ -205,7 +205,8 @@ impl DoConv2d {
     }
 
     /// The plain convolution by the composed kernel that the core crate's engine runs on `flex`, by this layer's
-    /// algorithm: its outputs have the bits of this layer's on every backend.
+    /// algorithm: its outputs have the bits of this layer's on every backend. The engine
+    /// [keeps](Conv2d::keep) the kernel as it packs it.
     ///
     /// # Panics
     /// As [`DoConv2d::weight`].
@@ -213,7 +214,7 @@ impl DoConv2d {
         const OPERATION: &str = "DoConv2d::fold_for_cpu";
         let algorithm = self.engine.config().conv.algorithm;
         let folded = Conv2d::of_burn(OPERATION, self.fold(), algorithm, self.engine.is_on_flex());
-        folded.unwrap_or_else(|error| panic!("{error}"))
+        folded.unwrap_or_else(|error| panic!("{error}")).keep()
     }
 
     /// What a layer's tensors don't show, its kernel size and its pairing, for the metadata of a

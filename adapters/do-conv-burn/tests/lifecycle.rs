@@ -391,7 +391,13 @@ fn every_type_of_numbers() {
         // A record keeps its type.
         let loaded = new.init(&device()).load_record(layer.clone().into_record());
         assert_eq!(bytes(loaded.forward(x.clone())), expected);
-        // `D` may have another one.
+        // Once `D` is trained, the kernel is rounded where it is folded and where it isn't.
+        let mut trained = layer.clone();
+        let step = random([4, 9, 12]).cast(dtype) * 0.1;
+        trained.D = Some(Param::from_tensor(step.detach()));
+        let folded = trained.fold_for_cpu().forward(x.clone());
+        assert_eq!(bytes(folded), bytes(trained.forward(x.clone())));
+        // `D` may have another type.
         let mut mixed = layer;
         mixed.D = Some(Param::from_tensor(d_offset.cast(FloatDType::F32).detach()));
         assert_eq!(bytes(mixed.forward(x.clone())), expected);

@@ -187,6 +187,52 @@ fn pretrained_layers_take_a_pairing() {
     assert!(kernels[0] != kernels[1] && kernels[1] != kernels[2] && kernels[0] != kernels[2]);
 }
 
+/// Whatever is done to the parameters between calls, and whether the engine keeps the kernel or not.
+#[test]
+fn kept_kernels_follow_the_parameters() {
+    for algorithm in Algorithm::ALL {
+        let config = Conv2dConfig::new([32, 16], [3, 3]).with_algorithm(algorithm);
+        let mut plain = config.init(&device());
+        let mut kept = plain.clone().keep();
+        for round in 0..6 {
+            for size in [12, 12, 9, 12] {
+                let x = random([2, 32, size, size + 1]);
+                let expected = array(&plain.forward(x.clone()));
+                assert_eq!(array(&kept.forward(x.clone())), expected, "{algorithm}");
+                assert_eq!(array(&kept.forward(x.clone())), expected, "{algorithm}");
+                let valid = kept.clone().valid();
+                assert_eq!(array(&valid.forward(x.without_autodiff())), expected, "{algorithm}");
+            }
+            let x = random([2, 32, 6, 6]);
+            match round {
+                // Trained.
+                0 | 1 => {
+                    plain = step(plain.clone(), plain.forward(x.clone()).square().mean());
+                    kept = step(kept.clone(), kept.forward(x).square().mean());
+                }
+                // Loaded.
+                2 => {
+                    let other = config.init(&device()).into_record();
+                    plain = plain.load_record(other);
+                    kept = kept.load_record(plain.clone().into_record());
+                }
+                // Written to in place, as far as burn does.
+                3 => {
+                    let double = |weight: Tensor<4>| (weight * 2.0).detach().require_grad();
+                    plain.weight = plain.weight.map(double);
+                    kept.weight = kept.weight.map(double);
+                }
+                // Another bias by the same kernel.
+                _ => {
+                    let bias = random([16]);
+                    plain.bias = Some(Param::from_tensor(bias.clone()));
+                    kept.bias = Some(Param::from_tensor(bias));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn layers_that_cant_be_and_images_that_dont_fit() {
     let device = Device::flex();

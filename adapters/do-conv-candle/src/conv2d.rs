@@ -1,9 +1,10 @@
 //! The plain layer.
 
 use candle_core::{Module, Result, Tensor};
+use do_conv::Algorithm;
 
 use crate::DoConv2dConfig;
-use crate::engine::Engine;
+use crate::engine::{Engine, Kept};
 use crate::layer::{convolve, expect_same_type};
 
 /// A plain 2-D convolution like candle's own, run on the CPU by the core crate's engine: what
@@ -30,6 +31,8 @@ pub struct Conv2d {
     bias: Option<Tensor>,
     config: DoConv2dConfig,
     engine: Engine,
+    /// The kernel and the bias as the engine packs them, if they are to stay as they are.
+    kept: Option<Kept>,
 }
 
 impl Conv2d {
@@ -56,7 +59,45 @@ impl Conv2d {
         let channels = [n.saturating_mul(config.groups.max(1)), outputs];
         let engine = Engine::new(operation, &config.to_core(channels, [rows, columns]))?;
         expect_same_type(operation, ("weight", &weight), [("bias", bias.as_ref())])?;
-        Ok(Self { weight, bias, config, engine })
+        Ok(Self { weight, bias, config, engine, kept: None })
+    }
+
+    /// The layer for inference: with a copy of the kernel and the bias that the engine keeps as it packs them,
+    /// which saves that work in every call. They aren't trained; gradients flow to the input.
+    /// On other devices than the CPU it is the layer with tensors of its own.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn keep(&self) -> Result<Self> {
+        let own = |tensor: &Tensor| tensor.detach().force_contiguous();
+        let mut kept = Self { kept: None, ..self.clone() };
+        kept.weight = own(&self.weight)?;
+        kept.bias = self.bias.as_ref().map(own).transpose()?;
+        if kept.config.has_engine_for(&kept.weight) {
+            let core = self.core_config()?.conv;
+            kept.kept = Some(Kept::new(&core, &kept.weight, kept.bias.as_ref())?);
+        }
+        Ok(kept)
+    }
+
+    /// The layer with its convolutions computed by that algorithm, on the CPU. Default:
+    /// [`Algorithm::Direct`]. What was [kept](Conv2d::keep) is kept for it.
+    ///
+    /// # Errors
+    /// None for a layer that exists.
+    pub fn with_algorithm(mut self, algorithm: Algorithm) -> Result<Self> {
+        self.config.algorithm = algorithm;
+        self.engine = Engine::new("Conv2d::with_algorithm", &self.core_config()?)?;
+        match self.kept {
+            Some(_) => self.keep(),
+            None => Ok(self),
+        }
+    }
+
+    /// The layer in the terms of the core crate.
+    fn core_config(&self) -> Result<do_conv::DoConv2dConfig> {
+        let (outputs, n, rows, columns) = self.weight.dims4()?;
+        Ok(self.config.to_core([n * self.config.groups, outputs], [rows, columns]))
     }
 
     /// The kernel, `[O, I/g, M, N]`.
@@ -83,7 +124,13 @@ impl Conv2d {
 impl Module for Conv2d {
     /// Convolves `x`, `[B, I, H, W]`; gives `[B, O, OH, OW]`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        const OPERATION: &str = "Conv2d::forward";
         let (weight, bias) = (&self.weight, self.bias.as_ref());
-        convolve("Conv2d::forward", &self.engine, &self.config, x, weight, bias)
+        if let Some(kept) = self.kept.as_ref().filter(|_| x.device().is_cpu()) {
+            expect_same_type(OPERATION, ("the kernel", weight), [("x", Some(x))])?;
+            self.engine.output_shape(OPERATION, x.dims4()?.into())?;
+            return kept.convolve(x);
+        }
+        convolve(OPERATION, &self.engine, &self.config, x, weight, bias)
     }
 }

@@ -1,27 +1,42 @@
 //! The core crate's operators as candle's custom operators, for the CPU.
 
-use std::ops::Deref;
+mod both;
+mod kept;
+mod memory;
+
+use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{
-    CpuStorage, CustomOp2, CustomOp3, DType, Device, Error, Layout, Result, Shape, Storage, Tensor,
-    WithDType,
+    CpuStorage, CustomOp2, CustomOp3, DType, Error, Layout, Result, Shape, Tensor, WithDType,
 };
-use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve};
+use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve, DoConvolve};
 use do_conv::{DoConv2dConfig, Scalar};
-use ndarray::{Array, ArrayView, Dim, Dimension, Ix, IxDyn, ShapeBuilder};
+use ndarray::{Array, Dim, Ix};
+
+use both::Both;
+pub use kept::Kept;
+use memory::{on_cpu, room, tensor, view, wanted};
 
 /// What a layer computes on the CPU, for both element types that the core has. Clones share buffers.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Engine {
     single: Operators<f32>,
     double: Operators<f64>,
+}
+
+impl fmt::Debug for Engine {
+    /// Nothing: the layer around it says what it is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone)]
 struct Operators<T> {
     convolution: Convolution<T>,
     composition: Composition<T>,
+    both: Both<T>,
 }
 
 impl Engine {
@@ -47,6 +62,17 @@ impl Engine {
                     self.single.convolution.apply(&single(x)?, &single(weight)?, bias.as_ref())?;
                 y.to_dtype(half)
             }
+        }
+    }
+
+    /// `((d_offset + E)ᵀ∘w) * x`, with the bits of the one after the other. There is no room for a bias in
+    /// candle's custom operators of three tensors.
+    pub fn convolve_composed(&self, x: &Tensor, d_offset: &Tensor, w: &Tensor) -> Result<Tensor> {
+        match x.dtype() {
+            DType::F32 => x.apply_op3(d_offset, w, self.single.both.clone()),
+            DType::F64 => x.apply_op3(d_offset, w, self.double.both.clone()),
+            // The kernel is rounded, as a fold's is.
+            _ => self.convolve(x, &self.compose(d_offset, w)?, None),
         }
     }
 
@@ -91,6 +117,7 @@ impl<T: Scalar + WithDType> Operators<T> {
         Ok(Self {
             convolution: Convolution(Arc::new(convolve)),
             composition: Composition(Arc::new(compose)),
+            both: Both(Arc::new(DoConvolve::new(config).map_err(Error::wrap)?)),
         })
     }
 }
@@ -130,10 +157,9 @@ impl<T: Scalar + WithDType> Convolution<T> {
         bias: Option<&Tensor>,
         dy: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
-        let mut dx = x.track_op().then(|| room::<T, 4>(x.dims())).transpose()?;
-        let mut dweight = weight.track_op().then(|| room::<T, 4>(weight.dims())).transpose()?;
-        let bias = bias.filter(|bias| bias.track_op());
-        let mut db = bias.map(|bias| room::<T, 1>(bias.dims())).transpose()?;
+        let mut dx = wanted::<T, 4>(x)?;
+        let mut dweight = wanted::<T, 4>(weight)?;
+        let mut db = bias.map(wanted::<T, 1>).transpose()?.flatten();
         let gradients = Conv2dGradientsMut {
             x: dx.as_mut().map(|dx| dx.view_mut()),
             weight: dweight.as_mut().map(|dweight| dweight.view_mut()),
@@ -274,57 +300,4 @@ impl<T: Scalar + WithDType> CustomOp2 for Composition<T> {
         let wanted = |is_wanted: bool, gradient| is_wanted.then(|| tensor(gradient)).transpose();
         Ok((wanted(d_is_wanted, dd_offset)?, wanted(w_is_wanted, dw)?))
     }
-}
-
-/// A tensor's elements where they lie, whatever their strides.
-fn view<'a, T: WithDType, const N: usize>(
-    name: &str,
-    (storage, layout): (&'a CpuStorage, &Layout),
-) -> Result<ArrayView<'a, T, Dim<[Ix; N]>>>
-where
-    Dim<[Ix; N]>: Dimension,
-{
-    let elements = T::cpu_storage_as_slice(storage)?;
-    // A view of nothing may begin anywhere.
-    let view = match elements.get(layout.start_offset()..) {
-        Some(elements) if layout.shape().elem_count() > 0 => {
-            ArrayView::from_shape(layout.dims().strides(layout.stride()), elements)
-        }
-        _ => ArrayView::from_shape(layout.dims(), &elements[..0]),
-    };
-    let view = view.map_err(Error::wrap)?;
-    view.into_dimensionality().map_err(|_| {
-        let got = layout.dims();
-        Error::msg(format!("do-conv: {name}: expected a tensor of rank {N}, got shape {got:?}"))
-    })
-}
-
-fn on_cpu<'a>(
-    (storage, layout): &'a (impl Deref<Target = Storage>, &Layout),
-) -> Result<(&'a CpuStorage, &'a Layout)> {
-    match &**storage {
-        Storage::Cpu(storage) => Ok((storage, layout)),
-        _ => candle_core::bail!("do-conv: expected a tensor on the CPU"),
-    }
-}
-
-/// Zeros, or an error where there is no room for them.
-fn room<T: Scalar, const N: usize>(shape: &[usize]) -> Result<Array<T, Dim<[Ix; N]>>>
-where
-    Dim<[Ix; N]>: Dimension,
-{
-    let count = shape.iter().product();
-    // Asked for and given back: a plain allocation that fails ends the process.
-    Vec::<T>::new().try_reserve_exact(count).map_err(|_| {
-        Error::msg(format!(
-            "do-conv: expected room for {count} elements of shape {shape:?}, got none"
-        ))
-    })?;
-    Array::zeros(IxDyn(shape)).into_dimensionality().map_err(Error::wrap)
-}
-
-/// An array in standard layout as a tensor.
-fn tensor<T: WithDType, D: Dimension>(array: Array<T, D>) -> Result<Tensor> {
-    let shape = array.shape().to_vec();
-    Tensor::from_vec(array.into_raw_vec_and_offset().0, shape, &Device::Cpu)
 }

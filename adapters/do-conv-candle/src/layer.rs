@@ -2,6 +2,7 @@
 
 use candle_core::{Error, Module, Result, Tensor, ToUsize2, Var};
 use candle_nn::{Init, VarBuilder};
+use do_conv::{Algorithm, Pairing};
 
 use crate::engine::Engine;
 use crate::{Conv2d, DoConv2dConfig, fallback};
@@ -161,11 +162,27 @@ impl DoConv2d {
     /// # }
     /// ```
     ///
+    /// A layer of several groups of several inputs and outputs is paired by
+    /// [`Pairing::InputChannel`]; [`DoConv2d::from_conv2d_paired`] takes another.
+    ///
     /// # Errors
     /// For a `d_mul` smaller than `M·N` or one for a 1×1 kernel.
     pub fn from_conv2d(conv: &candle_nn::Conv2d, d_mul: Option<usize>) -> Result<Self> {
+        Self::from_conv2d_paired(conv, d_mul, Pairing::InputChannel)
+    }
+
+    /// [`DoConv2d::from_conv2d`] with a pairing, as training on with the published PyTorch code needs for
+    /// grouped layers.
+    ///
+    /// # Errors
+    /// As [`DoConv2d::from_conv2d`].
+    pub fn from_conv2d_paired(
+        conv: &candle_nn::Conv2d,
+        d_mul: Option<usize>,
+        pairing: Pairing,
+    ) -> Result<Self> {
         const OPERATION: &str = "DoConv2d::from_conv2d";
-        let config = DoConv2dConfig { d_mul, ..(*conv.config()).into() };
+        let config = DoConv2dConfig { d_mul, pairing, ..(*conv.config()).into() };
         let (outputs, n, rows, columns) = conv.weight().dims4()?;
         // No groups are refused as such, not as no input channels.
         let channels = [n.saturating_mul(config.groups.max(1)), outputs];
@@ -188,6 +205,18 @@ impl DoConv2d {
             config,
             engine,
         )
+    }
+
+    /// The layer with its convolutions computed by that algorithm, on the CPU.
+    ///
+    /// # Errors
+    /// None for a layer that exists.
+    pub fn with_algorithm(mut self, algorithm: Algorithm) -> Result<Self> {
+        self.config.algorithm = algorithm;
+        let (outputs, n, _) = self.w.dims3()?;
+        let core = self.config.to_core([n * self.config.groups, outputs], self.kernel_size);
+        self.engine = Engine::new("DoConv2d::with_algorithm", &core)?;
+        Ok(self)
     }
 
     /// What the layer was asked to be.
@@ -260,12 +289,13 @@ impl DoConv2d {
     }
 
     /// The plain convolution by the composed kernel that the core crate's engine runs on the CPU: there
-    /// its output has the same bits as this layer's.
+    /// its output has the same bits as this layer's. The engine keeps the kernel as it packs it.
     ///
     /// # Errors
     /// Those of the device.
     pub fn fold_for_cpu(&self) -> Result<Conv2d> {
-        Conv2d::new("DoConv2d::fold_for_cpu", self.kernel()?, self.own_bias()?, self.config)
+        const OPERATION: &str = "DoConv2d::fold_for_cpu";
+        Conv2d::new(OPERATION, self.kernel()?, self.own_bias()?, self.config)?.keep()
     }
 
     /// What a file's metadata says of the layer by that name.
@@ -295,9 +325,17 @@ fn own(tensor: &Tensor) -> Result<Var> {
 impl Module for DoConv2d {
     /// Convolves `x`, `[B, I, H, W]`; gives `[B, O, OH, OW]`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        const OPERATION: &str = "DoConv2d::forward";
+        if let (Some(Offset { d_offset, .. }), None) = (&self.d_offset, &self.bias)
+            && self.config.has_engine_for(x)
+            && self.config.has_engine_for(&self.w)
+        {
+            expect_same_type(OPERATION, ("the kernel", &self.w), [("x", Some(x))])?;
+            self.engine.output_shape(OPERATION, x.dims4()?.into())?;
+            return self.engine.convolve_composed(x, d_offset, &self.w);
+        }
         let weight = self.weight()?;
-        let bias = self.bias.as_ref();
-        convolve("DoConv2d::forward", &self.engine, &self.config, x, &weight, bias)
+        convolve(OPERATION, &self.engine, &self.config, x, &weight, self.bias.as_ref())
     }
 }
 
@@ -311,9 +349,7 @@ pub(crate) fn convolve(
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
     expect_same_type(operation, ("the kernel", weight), [("x", Some(x))])?;
-    let (images, channels, height, width) = x.dims4()?;
-    let [_, _, rows, columns] =
-        engine.output_shape(operation, [images, channels, height, width])?;
+    let [_, _, rows, columns] = engine.output_shape(operation, x.dims4()?.into())?;
     match config.has_engine_for(x) {
         true => engine.convolve(x, weight, bias),
         false => fallback::convolve(operation, config, [rows, columns], x, weight, bias),

@@ -1,7 +1,7 @@
 //! MNIST with and without DO-Conv, trained by burn.
 //!
 //! The same net is trained twice from the same start, once with burn's [`Conv2d`] layers and once with
-//! [`do_conv_burn::DoConv2d`] in their place; then the DO-Conv net is folded into burn's layers, and
+//! [`do_conv_burn::DoConv2d`] in their place; then the DO-Conv net is folded into plain layers, and
 //! its logits must keep every bit. In a terminal, burn's dashboard shows the training.
 //!
 //! ```text

@@ -29,6 +29,12 @@ impl Layer for DoConv2d {
     }
 }
 
+impl Layer for do_conv_burn::Conv2d {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward(x)
+    }
+}
+
 #[derive(Module, Debug)]
 pub struct Net<L: Module> {
     layers: [L; 3],
@@ -55,8 +61,8 @@ impl Net<Conv2d> {
 
 impl Net<DoConv2d> {
     /// The net to ship: plain convolutions, the same function.
-    pub fn fold(&self) -> Net<Conv2d> {
-        Net { layers: self.layers.each_ref().map(DoConv2d::fold) }
+    pub fn fold(&self) -> Net<do_conv_burn::Conv2d> {
+        Net { layers: self.layers.each_ref().map(DoConv2d::fold_for_cpu) }
     }
 }
 

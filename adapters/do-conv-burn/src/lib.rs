@@ -1,6 +1,7 @@
 //! DO-Conv for [burn](https://burn.dev): convolution layers that train with a depthwise kernel in front
 //! (Cao et al., [arXiv 2006.12030](https://arxiv.org/abs/2006.12030)) and fold back into plain
-//! convolutions that cost nothing extra, on every backend.
+//! convolutions that cost nothing extra, on every backend; on burn's CPU backend `flex` by the engine of the crate
+//! [`do_conv`], several times faster than burn's own convolutions.
 //!
 //! ```text
 //! y = (Dᵀ∘W) * x + b       W'[o, i, m] = Σ_s D[c, m, s] · W[o, i, s]
@@ -13,9 +14,8 @@
 //!
 //! ```
 //! use burn::nn::PaddingConfig2d;
-//! use burn::nn::conv::Conv2d;
 //! use burn::tensor::{Device, Tensor};
-//! use do_conv_burn::{DoConv2d, DoConv2dConfig};
+//! use do_conv_burn::{Conv2d, DoConv2d, DoConv2dConfig};
 //!
 //! let device = Device::default().autodiff(); // to train
 //! let layer: DoConv2d = DoConv2dConfig::new([3, 16], [3, 3])
@@ -24,16 +24,16 @@
 //! let x = Tensor::<4>::ones([8, 3, 32, 32], &device);
 //! let y = layer.forward(x.clone());
 //!
-//! let conv: Conv2d = layer.fold(); // burn's plain layer, the same function
-//! conv.forward(x).into_data().assert_eq(&y.into_data(), true); // and the same bits
+//! let conv: burn::nn::conv::Conv2d = layer.fold(); // burn's plain layer, the same function
+//! let fast: Conv2d = layer.fold_for_cpu(); // the same on the CPU, several times faster
+//! fast.forward(x).into_data().assert_eq(&y.into_data(), true); // and the same bits
 //! ```
 //!
 //! # In a model that exists
 //!
 //! ```
 //! use burn::module::Module;
-//! # use burn::nn::conv::{Conv2d, Conv2dConfig};
-//! use do_conv_burn::OverParameterize;
+//! use do_conv_burn::{Conv2d, Conv2dConfig, OverParameterize}; // or burn's own two layers
 //! # #[derive(Module, Debug)]
 //! # struct MyModel { conv: Conv2d }
 //! # let device = Default::default();
@@ -68,10 +68,24 @@
 //! it as unused. Layers with several groups of several output channels need
 //! [`pairing`](DoConv2dConfig::pairing)`: `[`Pairing::PyTorch`].
 //!
+//! # What runs where
+//!
+//! On `flex`, outputs and gradients are computed by the engine of [`do_conv`], as operations of a
+//! [backend extension](burn::backend::backend_extension): on the tensors' own memory where they lie in order,
+//! only those gradients that autodiff asks for, with the bits of `do_conv`'s own layers for any number of
+//! threads. `f32` and `f64` are native; `f16` and `bf16` are computed with as `f32` and rounded once. On every
+//! other backend, and where [`cpu_engine`](DoConv2dConfig::cpu_engine) is off, layers are made of burn's
+//! operations, from the same code.
+//!
+//! burn has no way to give another operation to its own `Conv2d`. A model of those that is over-parameterized has its
+//! kernels composed by the engine, and convolves by burn; with this crate's [`Conv2d`] it does both by the
+//! engine. The two have the same parameters and records, so changing an import is all there is to it.
+//!
 //! # Features
 //!
-//! `autodiff`, `cpu`, `cuda`, `flex`, `fusion`, `metal`, `rocm`, `vulkan`, `webgpu` and `wgpu` turn on
-//! burn's features of that name.
+//! `autodiff` and `flex`, both on by default, turn on burn's features of that name and the engine for them:
+//! without, layers are made of burn's operations. `cpu`, `cuda`, `fusion`, `metal`, `rocm`, `vulkan`, `webgpu`
+//! and `wgpu` turn on burn's.
 
 #![forbid(unsafe_code)]
 

@@ -5,8 +5,8 @@ mod common;
 
 use common::{Inputs, Numbers, Outputs, Problem, assert_within, gamma, oracle};
 use do_conv::{
-    Composition, Conv2d, DInit, DoConv2d, DoConv2dConfig, DoConv2dGradients, Init, PaddingMode,
-    Pairing, Scalar,
+    Composition, Conv2d, Conv2dConfig, DInit, DoConv2d, DoConv2dConfig, DoConv2dGradients, Init,
+    PaddingMode, Pairing, Scalar,
 };
 use ndarray::{Array, Array4, Dimension};
 

@@ -161,14 +161,7 @@ impl Conv2d {
 
     fn convolve(&self, operation: &'static str, x: Tensor<4>) -> Result<Tensor<4>> {
         let kernel = match self.weight.reparameterization::<DepthwiseKernel>() {
-            Some(depthwise) => {
-                let [outputs, n, _, _] = self.engine.weight_shape();
-                // Of any shape with `S` elements at the end.
-                let base = self.weight.base();
-                let d_mul = base.shape().num_elements() / (outputs * n);
-                let w = base.reshape([outputs, n, d_mul]);
-                Kernel::Composed(depthwise.factors(w))
-            }
+            Some(depthwise) => Kernel::Composed(depthwise.factors(operation, self.weight.base())?),
             None => Kernel::Plain(self.weight.val()),
         };
         let bias = self.bias.as_ref().map(|bias| bias.val());

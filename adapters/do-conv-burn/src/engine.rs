@@ -146,6 +146,9 @@ impl Engine {
         kernel: Kernel,
         bias: Option<Tensor<1>>,
     ) -> Result<Tensor<4>> {
+        // As burn's own layer has it.
+        let (x, kernel) = (x.dequantize(), kernel.dequantize());
+        let bias = bias.map(Tensor::dequantize);
         let d_mul = match &kernel {
             Kernel::Plain(weight) => {
                 expect_shape(operation, "weight", &self.weight_shape(), weight)?;
@@ -178,6 +181,7 @@ impl Engine {
 
     /// The composed kernel, `[O, I/g, M, N]`, if the factors have their shapes.
     pub fn compose(&self, operation: &'static str, factors: Factors) -> Result<Tensor<4>> {
+        let factors = factors.dequantize();
         let d_mul = self.expect_factors(operation, &factors)?;
         #[cfg(feature = "flex")]
         if let Some(native) = self.native(&factors.w) {
@@ -282,6 +286,13 @@ impl<T: Native> OperatorsOf<T> {
 }
 
 impl Kernel {
+    fn dequantize(self) -> Self {
+        match self {
+            Self::Plain(weight) => Self::Plain(weight.dequantize()),
+            Self::Composed(factors) => Self::Composed(factors.dequantize()),
+        }
+    }
+
     fn dtype(&self) -> DType {
         match self {
             Self::Plain(weight) => weight.dtype(),
@@ -290,7 +301,14 @@ impl Kernel {
     }
 }
 
-fn expect_shape<const N: usize>(
+impl Factors {
+    fn dequantize(self) -> Self {
+        Self { w: self.w.dequantize(), d_offset: self.d_offset.dequantize(), ..self }
+    }
+}
+
+/// Refuses a tensor of another shape.
+pub fn expect_shape<const N: usize>(
     operation: &'static str,
     field: &'static str,
     expected: &[usize; N],
@@ -305,14 +323,14 @@ fn expect_shape<const N: usize>(
     }
 }
 
+/// Refuses a tensor of another type than `x`.
 fn expect_dtype(
     operation: &'static str,
     field: &'static str,
     expected: DType,
     got: DType,
 ) -> Result<()> {
-    // A quantized kernel is dequantized by burn.
-    if got == expected || !got.is_float() {
+    if got == expected {
         return Ok(());
     }
     let (expected, got) = (format!("{expected:?}, as x is"), format!("{got:?}"));

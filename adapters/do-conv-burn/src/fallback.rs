@@ -27,6 +27,11 @@ pub fn compose(factors: Factors, groups: usize, pairing: Pairing) -> Tensor<3> {
     let Factors { w, d_offset, identity } = factors;
     let [inputs, taps, _] = d_offset.dims();
     let [outputs, n, d_mul] = w.dims();
+    // `W` and `D` may have been given another depth multiplier than the layer was made with.
+    let identity = match identity.dims() == [1, taps, d_mul] {
+        true => identity,
+        false => self::identity(taps, d_mul, &d_offset.device()),
+    };
     let identity = cast_as(identity, &d_offset);
     let (g, r) = (groups, outputs / groups);
     // Output channels apart, so that those that go with one channel of D, [I, r, S], come together.

@@ -7,9 +7,9 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Initializer, conv};
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Device, Tensor};
-use do_conv::{Algorithm, Pairing, Result};
+use do_conv::{Algorithm, Error, ErrorKind, Pairing, Result};
 
-use crate::engine::{Engine, Factors, Kernel};
+use crate::engine::{Engine, Factors, Kernel, expect_shape};
 use crate::fallback::{cast_as, identity};
 use crate::{Conv2d, DoConv2dConfig};
 
@@ -138,10 +138,11 @@ impl DoConv2d {
     /// # Panics
     /// For a `W` and a `D` that were given other shapes.
     pub fn weight(&self) -> Tensor<4> {
-        let weight = match self.kernel() {
+        const OPERATION: &str = "DoConv2d::weight";
+        let weight = self.kernel(OPERATION).and_then(|kernel| match kernel {
             Kernel::Plain(weight) => Ok(weight),
-            Kernel::Composed(factors) => self.engine.compose("DoConv2d::weight", factors),
-        };
+            Kernel::Composed(factors) => self.engine.compose(OPERATION, factors),
+        });
         weight.unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -165,19 +166,27 @@ impl DoConv2d {
 
     fn convolve(&self, operation: &'static str, x: Tensor<4>) -> Result<Tensor<4>> {
         let bias = self.bias.as_ref().map(|bias| bias.val());
-        self.engine.convolve(operation, x, self.kernel(), bias)
+        self.engine.convolve(operation, x, self.kernel(operation)?, bias)
     }
 
-    fn kernel(&self) -> Kernel {
+    /// The kernel, if there is a `D` where there must be one.
+    fn kernel(&self, operation: &'static str) -> Result<Kernel> {
         let w = self.W.val();
-        match (&self.D, &self.identity) {
+        let d_offset = self.D.as_ref().map(|d_offset| d_offset.val());
+        match (d_offset, self.identity.clone()) {
             (Some(d_offset), Some(identity)) => {
-                let (d_offset, identity) = (d_offset.val(), identity.clone());
-                Kernel::Composed(Factors { w, d_offset, identity })
+                Ok(Kernel::Composed(Factors { w, d_offset, identity }))
             }
-            _ => {
-                let [outputs, n, d_mul] = w.dims();
-                Kernel::Plain(w.reshape([outputs, n, d_mul, 1]))
+            (None, None) => {
+                let [outputs, n, _, _] = self.engine.weight_shape();
+                expect_shape(operation, "W", &[outputs, n, 1], &w)?;
+                Ok(Kernel::Plain(w.reshape([outputs, n, 1, 1])))
+            }
+            (None, Some(_)) => Err(Error::new(ErrorKind::Shape, operation, "D", "a D", "none")),
+            (Some(d_offset), None) => {
+                let got = format!("{:?}", d_offset.dims());
+                let expected = "none: a 1×1 kernel has no D";
+                Err(Error::new(ErrorKind::Shape, operation, "D", expected, got))
             }
         }
     }

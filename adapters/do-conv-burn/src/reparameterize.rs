@@ -276,9 +276,25 @@ pub struct DepthwiseKernel {
 }
 
 impl DepthwiseKernel {
-    /// What the kernel is composed of, with that `W`, `[O, I/g, S]`.
-    pub(crate) fn factors(&self, w: Tensor<3>) -> Factors {
-        Factors { w, d_offset: self.D.val(), identity: self.identity.clone() }
+    /// What the kernel is composed of: `D`, and `base`, `[O, I/g, …]` of any shape with `S` elements at the end,
+    /// as `W`.
+    ///
+    /// # Errors
+    /// For a base of another shape.
+    pub(crate) fn factors<const N: usize>(
+        &self,
+        operation: &'static str,
+        base: Tensor<N>,
+    ) -> Result<Factors> {
+        let shape @ [outputs, n, _, _] = self.engine.weight_shape();
+        let dims = base.dims();
+        if N < 3 || dims[..2] != [outputs, n] {
+            let expected = format!("[{outputs}, {n}, …], as the kernel of {shape:?} has");
+            let got = format!("{dims:?}");
+            return Err(Error::new(ErrorKind::Shape, operation, "weight", expected, got));
+        }
+        let w = base.reshape([outputs, n, dims[2..].iter().product()]);
+        Ok(Factors { w, d_offset: self.D.val(), identity: self.identity.clone() })
     }
 }
 
@@ -291,12 +307,10 @@ impl Reparameterization for DepthwiseKernel {
     /// # Panics
     /// For a `W` and a `D` that were given other shapes.
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        let shape = self.engine.weight_shape();
-        let [outputs, n, _, _] = shape;
-        let d_mul = base.shape().num_elements() / (outputs * n);
-        let factors = self.factors(base.reshape([outputs, n, d_mul]));
-        let weight = self.engine.compose("DepthwiseKernel::apply", factors);
+        const OPERATION: &str = "DepthwiseKernel::apply";
+        let weight = self.factors(OPERATION, base);
+        let weight = weight.and_then(|factors| self.engine.compose(OPERATION, factors));
         let weight = weight.unwrap_or_else(|error| panic!("{error}"));
-        weight.reshape(Shape::from(shape))
+        weight.reshape(Shape::from(self.engine.weight_shape()))
     }
 }

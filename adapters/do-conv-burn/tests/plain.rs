@@ -4,12 +4,13 @@
 mod common;
 
 use burn::config::Config;
-use burn::module::{Module, Param, ParamGroup};
+use burn::module::{Module, Param, ParamGroup, Quantizer};
 use burn::nn::conv::{Conv2d as BurnConv2d, Conv2dConfig as BurnConv2dConfig};
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::store::ModuleSnapshot;
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::quantization::{Calibration, QuantValue};
+use burn::tensor::{DType, Device, Distribution, Tensor};
 use common::{array, device};
 use do_conv_burn::{
     Algorithm, Conv2d, Conv2dConfig, DepthwiseKernel, DoConv2d, DoConv2dConfig, ErrorKind,
@@ -273,10 +274,58 @@ fn layers_that_cant_be_and_images_that_dont_fit() {
         plain.try_forward(zeros([1, 4, 5, 5])).unwrap_err().to_string(),
         "Conv2d::try_forward: weight: expected [6, 4, 3, 3], got [6, 4, 3, 2]"
     );
+    let refused =
+        |layer: &DoConv2d| layer.try_forward(zeros([1, 4, 5, 5])).unwrap_err().to_string();
+    let parameter = |shape: [usize; 3]| Param::from_tensor(Tensor::zeros(shape, &device));
     let mut layer = layer;
-    layer.D = Some(Param::from_tensor(Tensor::zeros([4, 9, 8], &device)));
+    layer.D = Some(parameter([4, 9, 8]));
+    assert_eq!(refused(&layer), "DoConv2d::try_forward: D: expected [4, 9, 9], got [4, 9, 8]");
+    layer.W = parameter([6, 4, 8]);
     assert_eq!(
-        layer.try_forward(zeros([1, 4, 5, 5])).unwrap_err().to_string(),
-        "DoConv2d::try_forward: D: expected [4, 9, 9], got [4, 9, 8]"
+        refused(&layer),
+        "DoConv2d::try_forward: d_mul: expected at least 9 for a 3×3 kernel, got 8"
     );
+    layer.W = parameter([6, 3, 9]);
+    assert_eq!(refused(&layer), "DoConv2d::try_forward: W: expected [6, 4, 9], got [6, 3, 9]");
+    layer.D = None;
+    assert_eq!(refused(&layer), "DoConv2d::try_forward: D: expected a D, got none");
+    let mut pointwise = DoConv2dConfig::new([4, 6], [1, 1]).init(&device);
+    pointwise.D = Some(parameter([4, 1, 1]));
+    assert_eq!(
+        refused(&pointwise),
+        "DoConv2d::try_forward: D: expected none: a 1×1 kernel has no D, got [4, 1, 1]"
+    );
+}
+
+/// Another depth multiplier than the layer was made with, as after a record of another layer.
+#[test]
+fn parameters_may_be_given_another_depth_multiplier() {
+    for engine in [true, false] {
+        let config = DoConv2dConfig::new([4, 6], [3, 3]).with_cpu_engine(engine);
+        let mut layer = config.clone().init(&device());
+        layer.W = Param::from_tensor(random([6, 4, 20]));
+        layer.D = Some(Param::from_tensor(random([4, 9, 20])));
+        let mut made = config.with_d_mul(Some(20)).init(&device());
+        (made.W, made.D) = (layer.W.clone(), layer.D.clone());
+        assert_eq!(array(&layer.weight()), array(&made.weight()));
+    }
+}
+
+/// burn's quantized weights are dequantized where they are used, as burn's own layer does.
+#[test]
+fn quantized_layers_compute_as_burns_do() {
+    let device = Device::flex();
+    let scheme = device.settings().quantization.scheme.with_value(QuantValue::Q8S);
+    let mut quantizer = Quantizer::new(Calibration::MinMax, scheme);
+    let conv = BurnConv2dConfig::new([32, 32], [3, 3]).with_bias(false).init(&device);
+    let x = random([2, 32, 8, 8]).without_autodiff();
+    let ours = Conv2d::from_burn(&conv).unwrap().quantize_weights(&mut quantizer);
+    let burns = conv.quantize_weights(&mut quantizer);
+    assert!(matches!(ours.weight.val().dtype(), DType::QFloat(_)));
+    let y = burns.forward(x.clone());
+    assert!(largest_difference(ours.forward(x.clone()), y.clone()) < 1e-4);
+    let kept = ours.keep();
+    for _ in 0..3 {
+        assert!(largest_difference(kept.forward(x.clone()), y.clone()) < 1e-4);
+    }
 }

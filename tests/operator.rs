@@ -4,7 +4,7 @@ mod common;
 
 use common::{Inputs, Numbers, Problem, strategy, table};
 use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve, DoConv2dGradientsMut, DoConvolve};
-use do_conv::{Composition, Conv2dConfig, DoConv2dConfig, ErrorKind, Scalar};
+use do_conv::{Composition, Conv2dConfig, DInit, DoConv2dConfig, ErrorKind, Init, Pairing, Scalar};
 use ndarray::{Array1, Array3, Array4, ShapeBuilder};
 use proptest::prelude::*;
 
@@ -279,6 +279,18 @@ fn factors_of_other_shapes_are_refused_and_nothing_is_written() {
     assert_eq!(error.to_string(), refused("d_offset: expected none, got [2, 1, 1]"));
     both.forward_into(x.view(), None, w.view(), None, y.view_mut()).unwrap();
     assert_eq!(y, Array4::from_elem((1, 4, 4, 4), 2.0));
+}
+
+/// Operators of kernels don't heed what is of features and of first parameters.
+#[test]
+fn the_order_of_composition_and_initialisers_dont_matter() {
+    let config = DoConv2dConfig::new(4, 4, [3, 3])
+        .groups(2)
+        .pairing(Pairing::PyTorch)
+        .composition(Composition::Feature)
+        .d_init(DInit::Random(Init::Uniform { bound: -1.0 }));
+    assert!(config.validate().is_err());
+    assert!(Compose::<f32>::new(&config).is_ok() && DoConvolve::<f32>::new(&config).is_ok());
 }
 
 #[test]

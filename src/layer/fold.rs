@@ -37,7 +37,7 @@ impl<T: Scalar> DoConv2d<T> {
     /// kernel; [`ErrorKind::Overflow`](crate::ErrorKind::Overflow) and
     /// [`ErrorKind::Memory`](crate::ErrorKind::Memory) for one that is too large.
     pub fn from_conv2d(conv: &Conv2d<T>, d_mul: Option<usize>) -> Result<Self> {
-        Self::from_conv2d_paired(conv, d_mul, Pairing::InputChannel)
+        Self::over(Operation("DoConv2d::from_conv2d"), conv, d_mul, Pairing::InputChannel)
     }
 
     /// [`DoConv2d::from_conv2d`] with a pairing, as training on with the published PyTorch code needs for
@@ -50,16 +50,24 @@ impl<T: Scalar> DoConv2d<T> {
         d_mul: Option<usize>,
         pairing: Pairing,
     ) -> Result<Self> {
-        const OPERATION: Operation = Operation("DoConv2d::from_conv2d");
+        Self::over(Operation("DoConv2d::from_conv2d_paired"), conv, d_mul, pairing)
+    }
+
+    fn over(
+        operation: Operation,
+        conv: &Conv2d<T>,
+        d_mul: Option<usize>,
+        pairing: Pairing,
+    ) -> Result<Self> {
         let config = DoConv2dConfig { d_mul, pairing, ..conv.config.clone().into() };
-        let (spec, d_mul) = config.spec(OPERATION)?;
+        let (spec, d_mul) = config.spec(operation)?;
         let composer = Composer::new(&spec, d_mul, config.pairing);
-        let mut w: Array3<T> = OPERATION.zeros("w", composer.w_shape())?;
+        let mut w: Array3<T> = operation.zeros("w", composer.w_shape())?;
         let weight = contiguous(conv.weight.view());
         let rows = contiguous_mut(&mut w).chunks_exact_mut(d_mul);
         rows.zip(weight.chunks_exact(composer.taps))
             .for_each(|(w, kernel)| w[..kernel.len()].copy_from_slice(kernel));
-        let d_offset = composer.d_shape().map(|shape| OPERATION.zeros("d_offset", shape));
+        let d_offset = composer.d_shape().map(|shape| operation.zeros("d_offset", shape));
         Self::from_parameters(config, d_offset.transpose()?, w, conv.bias.clone())
     }
 }

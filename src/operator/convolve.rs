@@ -36,7 +36,7 @@ impl<T: Scalar> Convolve<T> {
     /// call says whether there is a bias.
     ///
     /// # Errors
-    /// As [`Conv2dConfig::init`], [`ErrorKind::Memory`] aside.
+    /// As [`Conv2dConfig::init`], [`ErrorKind::Memory`](crate::ErrorKind::Memory) aside.
     pub fn new(config: &Conv2dConfig) -> Result<Self> {
         Ok(Self { spec: config.spec(Operation("Convolve::new"))?, memory: Memory::default() })
     }
@@ -44,8 +44,8 @@ impl<T: Scalar> Convolve<T> {
     /// The shape `[B, O, OH, OW]` of the output for an input `[B, I, H, W]`.
     ///
     /// # Errors
-    /// [`ErrorKind::Shape`] for another number of channels; [`ErrorKind::InputSize`] for an image that
-    /// is too small for the kernel or for its padding mode; [`ErrorKind::Overflow`] for an output that
+    /// [`ErrorKind::Shape`](crate::ErrorKind::Shape) for another number of channels; [`ErrorKind::InputSize`](crate::ErrorKind::InputSize) for an image that
+    /// is too small for the kernel or for its padding mode; [`ErrorKind::Overflow`](crate::ErrorKind::Overflow) for an output that
     /// can't be addressed.
     pub fn output_shape(&self, input: [usize; 4]) -> Result<[usize; 4]> {
         Ok(Geometry::new(Operation("Convolve::output_shape"), &self.spec, input)?.output_shape())
@@ -74,8 +74,8 @@ impl<T: Scalar> Convolve<T> {
     /// Writes `y = weight * x + bias`, all of any strides; what `y` held before doesn't matter.
     ///
     /// # Errors
-    /// As [`Convolve::output_shape`]; [`ErrorKind::Shape`] for a kernel, bias or output of another
-    /// shape; [`ErrorKind::Memory`] where there is no room to put `x` in order or for buffers to
+    /// As [`Convolve::output_shape`]; [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a kernel, bias or output of another
+    /// shape; [`ErrorKind::Memory`](crate::ErrorKind::Memory) where there is no room to put `x` in order or for buffers to
     /// work in. `y` is not written then.
     pub fn forward_into(
         &self,
@@ -101,7 +101,7 @@ impl<T: Scalar> Convolve<T> {
     /// Writes the gradients of `Σ dy·y` that are wanted over what `gradients` held before.
     ///
     /// # Errors
-    /// As [`Convolve::forward_into`], and [`ErrorKind::Shape`] for a `dy`, `[B, O, OH, OW]`, or a
+    /// As [`Convolve::forward_into`], and [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a `dy`, `[B, O, OH, OW]`, or a
     /// gradient of another shape; nothing is written then.
     pub fn backward_into(
         &self,

@@ -2,6 +2,7 @@
 
 use ndarray::{ArrayView1, ArrayView3, ArrayView4, ArrayViewMut1, ArrayViewMut3, ArrayViewMut4};
 
+use super::compose::of_kernels;
 use crate::array::Target;
 use crate::compose::Composer;
 use crate::config::DoConv2dConfig;
@@ -45,6 +46,7 @@ impl<T: Scalar> DoConvolve<T> {
     /// # Errors
     /// As [`DoConv2dConfig::init`], [`ErrorKind::Memory`](crate::ErrorKind::Memory) aside.
     pub fn new(config: &DoConv2dConfig) -> Result<Self> {
+        let config = of_kernels(config);
         let (spec, d_mul) = config.spec(Operation("DoConvolve::new"))?;
         let composer = Composer::new(&spec, d_mul, config.pairing);
         Ok(Self { spec, composer, memory: Memory::default() })

@@ -132,7 +132,7 @@ impl DoConv2dConfig {
         operation: &'static str,
     ) -> Result<do_conv::DoConv2dConfig, Error> {
         let [in_channels, out_channels] = self.channels;
-        // burn's padding needs no check: it adds up to any image.
+        // A padding is checked with each image.
         let mut core = do_conv::DoConv2dConfig::new(in_channels, out_channels, self.kernel_size)
             .stride(self.stride)
             .dilation(self.dilation)

@@ -16,7 +16,8 @@ use crate::{Conv2dConfig, DepthwiseKernel};
 ///
 /// It has the parameters of burn's layer, by the same names, so records and checkpoints of models with one load
 /// into models with the other: to run a model of burn's layers on the engine, import this `Conv2d` where it
-/// imported burn's, and [`Conv2dConfig`](crate::Conv2dConfig) for burn's. [`Conv2d::from_burn`] and
+/// imported burn's, and [`Conv2dConfig`](crate::Conv2dConfig) for burn's (whose files lack two fields of this
+/// one's). [`Conv2d::from_burn`] and
 /// [`Conv2d::to_burn`] convert a layer.
 ///
 /// ```
@@ -88,20 +89,23 @@ impl Conv2d {
     ) -> Result<Self> {
         let conv::Conv2d { weight, bias, stride, kernel_size, dilation, groups, padding } = conv;
         let [outputs, n, rows, columns] = shape_of(&weight);
-        if kernel_size != [rows, columns] {
-            let (expected, got) = (format!("{:?}", [rows, columns]), format!("{kernel_size:?}"));
-            let expected = format!("{expected}, as weight has");
-            return Err(Error::new(ErrorKind::Config, operation, "kernel_size", expected, got));
-        }
+        expect_kernel_size(operation, [rows, columns], kernel_size)?;
         // No groups are refused as such, not as no input channels.
         let inputs = n.saturating_mul(groups.max(1));
-        let core = do_conv::DoConv2dConfig::new(inputs, outputs, kernel_size)
+        let core = do_conv::Conv2dConfig::new(inputs, outputs, kernel_size)
             .stride(stride)
             .dilation(dilation)
             .groups(groups)
             .algorithm(algorithm);
         core.validate().map_err(|error| of(operation, error))?;
-        let engine = Engine::new(core, padding.clone(), cpu_engine);
+        if let Some(bias) = &bias {
+            let got: [usize; 1] = bias.lazy_shape().dims();
+            if got != [outputs] {
+                let (expected, got) = (format!("{:?}", [outputs]), format!("{got:?}"));
+                return Err(Error::new(ErrorKind::Shape, operation, "bias", expected, got));
+            }
+        }
+        let engine = Engine::new(core.into(), padding.clone(), cpu_engine);
         Ok(Self { weight, bias, stride, kernel_size, dilation, groups, padding, engine })
     }
 
@@ -118,8 +122,8 @@ impl Conv2d {
         }
     }
 
-    /// The layer for inference: on `flex` the engine keeps the kernel as it packs it, as long as the layer's
-    /// parameters stay the same, which saves that work in every call and takes memory for it. A layer whose
+    /// The layer for inference: on `flex` the engine keeps a kernel of `f32` or `f64` as it packs it, as long as the
+    /// layer's parameters stay the same, which saves that work in every call and takes memory for it. A layer whose
     /// parameters change, by training or a record, gives the same results as without.
     pub fn keep(mut self) -> Self {
         self.engine = self.engine.keeping();
@@ -153,8 +157,11 @@ impl Conv2d {
     /// [`Conv2d::forward`], with errors.
     ///
     /// # Errors
-    /// For another number of channels, an image too small for the kernel, and tensors of different types; for
-    /// parameters that were given another shape.
+    /// For another number of channels, an image too small for the kernel, an output that there is no room for, and
+    /// tensors of different types; for parameters that were given another shape.
+    ///
+    /// # Panics
+    /// Where there is no room for what the computation works in, and for tensors on different devices.
     pub fn try_forward(&self, x: Tensor<4>) -> Result<Tensor<4>> {
         self.convolve("Conv2d::try_forward", x)
     }
@@ -172,9 +179,22 @@ impl Conv2d {
 /// The shape of a kernel, whether it is composed or not.
 fn shape_of(weight: &Param<Tensor<4>>) -> [usize; 4] {
     match weight.reparameterization::<DepthwiseKernel>() {
-        Some(_) => weight.val().dims(),
+        Some(depthwise) => depthwise.weight_shape(),
         None => weight.lazy_shape().dims(),
     }
+}
+
+/// Refuses a layer whose field says another size than its kernel has.
+pub(crate) fn expect_kernel_size(
+    operation: &'static str,
+    of_weight: [usize; 2],
+    got: [usize; 2],
+) -> Result<()> {
+    if got == of_weight {
+        return Ok(());
+    }
+    let (expected, got) = (format!("{of_weight:?}, as weight has"), format!("{got:?}"));
+    Err(Error::new(ErrorKind::Config, operation, "kernel_size", expected, got))
 }
 
 impl ModuleDisplay for Conv2d {

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::nn::PaddingConfig2d;
+#[cfg(feature = "flex")]
+use burn::tensor::Device;
 use burn::tensor::{DType, Tensor};
 #[cfg(not(feature = "flex"))]
 use do_conv::Scalar as Native;
@@ -16,8 +18,8 @@ use crate::fallback;
 #[cfg(feature = "flex")]
 use crate::flex::{self, Native};
 
-/// A layer's geometry and pairing, checked once. Keeps operators and their buffers from call to call; clones
-/// share them.
+/// A layer's geometry and pairing, checked once. Keeps operators and their buffers from call to call, those of the
+/// last few paddings and multipliers; clones share them.
 #[derive(Clone)]
 pub struct Engine {
     /// Without a padding, which may depend on the image, and without `D`'s multiplier.
@@ -27,13 +29,13 @@ pub struct Engine {
     on_flex: bool,
     /// Whether it keeps a plain kernel as it packs it, as long as that is the same.
     keeps: bool,
-    latest: Arc<Mutex<Option<Latest>>>,
+    recent: Arc<Mutex<Vec<Recent>>>,
 }
 
 impl fmt::Debug for Engine {
     /// What it is for, without operators and buffers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { config, padding, on_flex, keeps, latest: _ } = self;
+        let Self { config, padding, on_flex, keeps, recent: _ } = self;
         f.debug_struct("Engine")
             .field("config", config)
             .field("padding", padding)
@@ -43,9 +45,12 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// The operators of the last call, with what they were made for.
+/// How many sets of operators a layer keeps.
+const RECENT: usize = 4;
+
+/// Operators of a recent call, with what they were made for.
 #[derive(Debug)]
-struct Latest {
+struct Recent {
     padding: [[usize; 2]; 2],
     d_mul: Option<usize>,
     operators: Arc<Operators>,
@@ -64,9 +69,8 @@ pub struct Operators {
 #[cfg_attr(not(feature = "flex"), expect(dead_code, reason = "shapes are checked by one of them"))]
 pub struct OperatorsOf<T> {
     pub convolve: Convolve<T>,
-    pub do_convolve: DoConvolve<T>,
-    /// None for a 1×1 kernel, which has no `D`.
-    pub compose: Option<Compose<T>>,
+    /// By and of a composed kernel; none for a plain one.
+    pub composed: Option<(DoConvolve<T>, Compose<T>)>,
     /// The plain kernel of the last calls, if it is to be kept.
     #[cfg(feature = "flex")]
     pub kept: Option<flex::Kept<T>>,
@@ -97,17 +101,17 @@ impl Engine {
     /// For a configuration that has been found valid; its padding and `d_mul` don't matter.
     pub fn new(mut config: DoConv2dConfig, padding: PaddingConfig2d, on_flex: bool) -> Self {
         config.d_mul = None;
-        Self { config, padding, on_flex, keeps: false, latest: Arc::default() }
+        Self { config, padding, on_flex, keeps: false, recent: Arc::default() }
     }
 
     /// The same, which keeps a plain kernel as it packs it, as long as that is the same.
     pub fn keeping(self) -> Self {
-        Self { keeps: true, latest: Arc::default(), ..self }
+        Self { keeps: true, recent: Arc::default(), ..self }
     }
 
     /// The same by another algorithm.
     pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
-        Self { config: self.config.algorithm(algorithm), latest: Arc::default(), ..self }
+        Self { config: self.config.algorithm(algorithm), recent: Arc::default(), ..self }
     }
 
     /// What the layer is, without its padding and `d_mul`.
@@ -134,8 +138,11 @@ impl Engine {
 
     /// The algorithm that computes an image `[B, I, H, W]` on `flex`.
     pub fn algorithm(&self, operation: &'static str, input: [usize; 4]) -> Result<Algorithm> {
-        let operators = self.operators(operation, self.sides(input), None)?;
-        operators.single.convolve.algorithm(input).map_err(|error| of(operation, error))
+        let conv = self.config.conv.clone().padding(self.sides(input));
+        let convolve = Convolve::<f32>::new(&conv);
+        convolve
+            .and_then(|convolve| convolve.algorithm(input))
+            .map_err(|error| of(operation, error))
     }
 
     /// `kernel * x + bias`, `[B, O, OH, OW]`, or why that can't be.
@@ -162,15 +169,26 @@ impl Engine {
         let sides = self.sides(x.dims());
         let operators = self.operators(operation, sides, d_mul)?;
         let output = operators.single.convolve.output_shape(x.dims());
-        output.map_err(|error| of(operation, error))?;
+        let output = output.map_err(|error| of(operation, error))?;
 
-        let dtype = x.dtype();
-        expect_dtype(operation, "the kernel", dtype, kernel.dtype())?;
-        bias.iter().try_for_each(|bias| expect_dtype(operation, "bias", dtype, bias.dtype()))?;
+        let (field, of_kernel) = match &kernel {
+            Kernel::Plain(weight) => ("weight", weight.dtype()),
+            Kernel::Composed(factors) => ("W", factors.w.dtype()),
+        };
+        expect_dtype(operation, field, x.dtype(), of_kernel)?;
+        bias.iter()
+            .try_for_each(|bias| expect_dtype(operation, "bias", x.dtype(), bias.dtype()))?;
         #[cfg(feature = "flex")]
-        if let Some(native) = self.native(&x) {
-            return Ok(flex::convolve(x, kernel, bias, operators, native));
+        {
+            let devices = [x.device(), kernel.device()];
+            let devices = devices.into_iter().chain(bias.iter().map(Tensor::device));
+            if let Some(native) = self.native(x.dtype(), devices) {
+                expect_room(operation, "y", &output)?;
+                return Ok(flex::convolve(x, kernel, bias, operators, native));
+            }
         }
+        #[cfg(not(feature = "flex"))]
+        let _ = output;
         let conv = &self.config.conv;
         let weight = match kernel {
             Kernel::Plain(weight) => weight,
@@ -183,27 +201,32 @@ impl Engine {
     pub fn compose(&self, operation: &'static str, factors: Factors) -> Result<Tensor<4>> {
         let factors = factors.dequantize();
         let d_mul = self.expect_factors(operation, &factors)?;
+        // No image, no padding; but it tells whether there can be such a `D`.
+        let operators = self.operators(operation, [[0; 2]; 2], Some(d_mul))?;
         #[cfg(feature = "flex")]
-        if let Some(native) = self.native(&factors.w) {
-            let operators = self.operators(operation, [[0; 2]; 2], Some(d_mul))?;
-            return Ok(flex::compose(factors, operators, native));
+        {
+            let devices = [factors.w.device(), factors.d_offset.device()];
+            if let Some(native) = self.native(factors.w.dtype(), devices) {
+                return Ok(flex::compose(factors, operators, native));
+            }
         }
-        let _ = d_mul;
+        drop(operators);
         Ok(self.compose_by_burn(factors))
     }
 
-    /// The type that the core's engine computes in for such tensors, if it does: half types become `f32` and are
-    /// rounded once.
+    /// The type that the core's engine computes in for tensors of that type on those devices, if it does: half
+    /// types become `f32`, and results are rounded to theirs.
     #[cfg(feature = "flex")]
-    fn native<const N: usize>(&self, tensor: &Tensor<N>) -> Option<DType> {
-        let native = match tensor.dtype() {
+    fn native(&self, dtype: DType, devices: impl IntoIterator<Item = Device>) -> Option<DType> {
+        let native = match dtype {
             DType::F32 | DType::F16 | DType::BF16 => DType::F32,
             DType::F64 => DType::F64,
             _ => return None,
         };
-        let device = tensor.device();
-        let can = cfg!(feature = "autodiff") || !device.is_autodiff();
-        (self.on_flex && can && device == burn::tensor::Device::flex()).then_some(native)
+        let runs_on = |device: Device| {
+            device == Device::flex() && (cfg!(feature = "autodiff") || !device.is_autodiff())
+        };
+        (self.on_flex && devices.into_iter().all(runs_on)).then_some(native)
     }
 
     fn compose_by_burn(&self, factors: Factors) -> Tensor<4> {
@@ -240,25 +263,28 @@ impl Engine {
         }
     }
 
-    /// Those of the last call, if they fit.
+    /// Those of a recent call, or new ones.
     fn operators(
         &self,
         operation: &'static str,
         padding: [[usize; 2]; 2],
         d_mul: Option<usize>,
     ) -> Result<Arc<Operators>> {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(latest) = &*latest
-            && (latest.padding, latest.d_mul) == (padding, d_mul)
-        {
-            return Ok(latest.operators.clone());
-        }
-        let mut config = self.config.clone().padding(padding);
-        config.d_mul = d_mul;
-        let operators =
-            Operators::new(&config, self.keeps).map_err(|error| of(operation, error))?;
-        let operators = Arc::new(operators);
-        *latest = Some(Latest { padding, d_mul, operators: operators.clone() });
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = recent.iter().position(|r| (r.padding, r.d_mul) == (padding, d_mul));
+        let used = match found {
+            Some(found) => recent.remove(found),
+            None => {
+                let mut config = self.config.clone().padding(padding);
+                config.d_mul = d_mul;
+                let operators = Operators::new(&config, self.keeps);
+                let operators = Arc::new(operators.map_err(|error| of(operation, error))?);
+                Recent { padding, d_mul, operators }
+            }
+        };
+        let operators = used.operators.clone();
+        recent.insert(0, used);
+        recent.truncate(RECENT);
         Ok(operators)
     }
 }
@@ -272,13 +298,12 @@ impl Operators {
 
 impl<T: Native> OperatorsOf<T> {
     fn new(config: &DoConv2dConfig, keeps: bool) -> Result<Self> {
-        let has_d = config.conv.kernel_size != [1, 1];
+        let composed = || Ok((DoConvolve::new(config)?, Compose::new(config)?));
         #[cfg(not(feature = "flex"))]
         let _ = keeps;
         Ok(Self {
             convolve: Convolve::new(&config.conv)?,
-            do_convolve: DoConvolve::new(config)?,
-            compose: has_d.then(|| Compose::new(config)).transpose()?,
+            composed: config.d_mul.map(|_| composed()).transpose()?,
             #[cfg(feature = "flex")]
             kept: keeps.then(|| flex::Kept::new(&config.conv)),
         })
@@ -293,10 +318,15 @@ impl Kernel {
         }
     }
 
-    fn dtype(&self) -> DType {
+    #[cfg(feature = "flex")]
+    fn device(&self) -> Device {
         match self {
-            Self::Plain(weight) => weight.dtype(),
-            Self::Composed(factors) => factors.w.dtype(),
+            Self::Plain(weight) => weight.device(),
+            // `D` is of the same layer, and on its device; autodiff may be on for either.
+            Self::Composed(Factors { w, d_offset, .. }) => match d_offset.device().is_autodiff() {
+                true => d_offset.device(),
+                false => w.device(),
+            },
         }
     }
 }
@@ -335,4 +365,14 @@ fn expect_dtype(
     }
     let (expected, got) = (format!("{expected:?}, as x is"), format!("{got:?}"));
     Err(Error::new(ErrorKind::Config, operation, field, expected, got))
+}
+
+/// Refuses a result that there is no room for: a plain allocation that fails ends the process.
+#[cfg(feature = "flex")]
+fn expect_room(operation: &'static str, field: &'static str, shape: &[usize]) -> Result<()> {
+    let count = shape.iter().product();
+    Vec::<f64>::new().try_reserve_exact(count).map_err(|_| {
+        let expected = format!("room for {count} elements");
+        Error::new(ErrorKind::Memory, operation, field, expected, "none")
+    })
 }

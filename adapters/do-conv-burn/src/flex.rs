@@ -44,8 +44,10 @@ pub fn convolve(
         Some(bias) => BiasOf::Given(cast(bias, native).into_dispatch()),
         None => BiasOf::None,
     };
+    // What is cast is new in every call.
+    let keeps = dtype == native;
     let x = cast(x, native).into_dispatch();
-    let y = <Dispatch as Convolutions>::convolve(x, kernel, bias, operators);
+    let y = <Dispatch as Convolutions>::convolve(x, kernel, bias, operators, keeps);
     cast(Tensor::from_dispatch(y), dtype)
 }
 
@@ -91,12 +93,13 @@ pub enum BiasOf<B: Backend> {
 /// are for.
 #[backend_extension(Flex, Autodiff: cfg(feature = "autodiff"))]
 pub trait Convolutions: Backend {
-    /// `kernel * x + bias`, `[B, O, OH, OW]`.
+    /// `kernel * x + bias`, `[B, O, OH, OW]`; `keeps` where the operators may keep the kernel.
     fn convolve(
         x: FloatTensor<Self>,
         #[extension_type] kernel: KernelOf<Self>,
         #[extension_type] bias: BiasOf<Self>,
         operators: Arc<Operators>,
+        keeps: bool,
     ) -> FloatTensor<Self>;
 
     /// `(d_offset + E)ᵀ∘w`, `[O, I/g, M, N]`.
@@ -113,10 +116,11 @@ impl Convolutions for Flex {
         kernel: KernelOf<Self>,
         bias: BiasOf<Self>,
         operators: Arc<Operators>,
+        keeps: bool,
     ) -> FloatTensor<Self> {
         done(match x.dtype() {
-            DType::F64 => run_convolve(&operators.double, x, kernel, bias),
-            _ => run_convolve(&operators.single, x, kernel, bias),
+            DType::F64 => run_convolve(&operators.double, x, kernel, bias, keeps),
+            _ => run_convolve(&operators.single, x, kernel, bias, keeps),
         })
     }
 
@@ -131,6 +135,9 @@ impl Convolutions for Flex {
         })
     }
 }
+
+/// Operators are made for the kernel that they get.
+const COMPOSED: &str = "operators for a composed kernel";
 
 /// What an operation gave. It can't be refused but for want of memory: tensors' shapes and types have been
 /// checked, and burn's operations have no errors.
@@ -186,6 +193,7 @@ fn run_convolve<T: Native>(
     x: FloatTensor<Flex>,
     kernel: KernelOf<Flex>,
     bias: BiasOf<Flex>,
+    keeps: bool,
 ) -> Result<FloatTensor<Flex>> {
     let x = ordered::<T>(x);
     let x = view::<T, 4>(&x);
@@ -194,7 +202,7 @@ fn run_convolve<T: Native>(
         BiasOf::None => None,
     };
     let mut y = Array::zeros(operators.convolve.output_shape(x.dim().into())?);
-    if let (KernelOf::Plain(weight), Some(kept)) = (&kernel, &operators.kept)
+    if let (KernelOf::Plain(weight), Some(kept), true) = (&kernel, &operators.kept, keeps)
         && let Some(layer) = kept.layer(weight, bias.as_ref())?
     {
         layer.forward_into(&x, &mut y)?;
@@ -210,7 +218,8 @@ fn run_convolve<T: Native>(
         KernelOf::Composed { w, d_offset } => {
             let (w, d_offset) = (ordered::<T>(w), ordered::<T>(d_offset));
             let (d_offset, w) = (Some(view(&d_offset)), view(&w));
-            operators.do_convolve.forward_into(x, d_offset, w, bias, y.view_mut())?;
+            let (do_convolve, _) = operators.composed.as_ref().expect(COMPOSED);
+            do_convolve.forward_into(x, d_offset, w, bias, y.view_mut())?;
         }
     }
     Ok(tensor(y))
@@ -221,7 +230,7 @@ fn run_compose<T: Native>(
     w: FloatTensor<Flex>,
     d_offset: FloatTensor<Flex>,
 ) -> Result<FloatTensor<Flex>> {
-    let compose = operators.compose.as_ref().expect("a kernel of several taps");
+    let (_, compose) = operators.composed.as_ref().expect(COMPOSED);
     let (w, d_offset) = (ordered::<T>(w), ordered::<T>(d_offset));
     let mut weight = Array::zeros(compose.weight_shape());
     compose.forward_into(view(&d_offset), view(&w), weight.view_mut())?;

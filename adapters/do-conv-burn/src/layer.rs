@@ -9,6 +9,7 @@ use burn::tensor::ops::PadMode;
 use burn::tensor::{Device, Tensor};
 use do_conv::{Algorithm, Error, ErrorKind, Pairing, Result};
 
+use crate::conv2d::expect_kernel_size;
 use crate::engine::{Engine, Factors, Kernel, expect_shape};
 use crate::fallback::{cast_as, identity};
 use crate::{Conv2d, DoConv2dConfig};
@@ -85,7 +86,7 @@ impl DoConv2d {
     /// # Errors
     /// For a `d_mul` smaller than `M·N` or one for a 1×1 kernel.
     pub fn from_conv2d(conv: &conv::Conv2d, d_mul: Option<usize>) -> Result<Self> {
-        Self::from_conv2d_paired(conv, d_mul, Pairing::InputChannel)
+        Self::over("DoConv2d::from_conv2d", conv, d_mul, Pairing::InputChannel)
     }
 
     /// [`DoConv2d::from_conv2d`] with a pairing, as training on with the published PyTorch code needs for
@@ -98,8 +99,18 @@ impl DoConv2d {
         d_mul: Option<usize>,
         pairing: Pairing,
     ) -> Result<Self> {
+        Self::over("DoConv2d::from_conv2d_paired", conv, d_mul, pairing)
+    }
+
+    fn over(
+        operation: &'static str,
+        conv: &conv::Conv2d,
+        d_mul: Option<usize>,
+        pairing: Pairing,
+    ) -> Result<Self> {
         let weight = conv.weight.val();
         let [outputs, n, rows, columns] = weight.dims();
+        expect_kernel_size(operation, [rows, columns], conv.kernel_size)?;
         let config =
             DoConv2dConfig::new([n.saturating_mul(conv.groups.max(1)), outputs], [rows, columns])
                 .with_stride(conv.stride)
@@ -109,7 +120,7 @@ impl DoConv2d {
                 .with_bias(false)
                 .with_d_mul(d_mul)
                 .with_pairing(pairing);
-        let layer = config.try_init_of("DoConv2d::from_conv2d", &weight.device())?;
+        let layer = config.try_init_of(operation, &weight.device())?;
         let d_offset = layer.D.map(|d_offset| cast_as(d_offset.val(), &weight).detach());
         let bias = conv.bias.as_ref().map(|bias| Param::from_tensor(bias.val().detach()));
         let w = widen(weight, config.d_mul).detach();
@@ -158,8 +169,12 @@ impl DoConv2d {
     /// [`DoConv2d::forward`], with errors.
     ///
     /// # Errors
-    /// For another number of channels, an image too small for the kernel, and tensors of different types (but
-    /// `D` may have another one than `W`); for parameters that were given another shape.
+    /// For another number of channels, an image too small for the kernel, an output that there is no room for, and
+    /// tensors of different types (but `D` may have another one than `W`); for parameters that were given another
+    /// shape.
+    ///
+    /// # Panics
+    /// Where there is no room for what the computation works in, and for tensors on different devices.
     pub fn try_forward(&self, x: Tensor<4>) -> Result<Tensor<4>> {
         self.convolve("DoConv2d::try_forward", x)
     }
@@ -182,7 +197,12 @@ impl DoConv2d {
                 expect_shape(operation, "W", &[outputs, n, 1], &w)?;
                 Ok(Kernel::Plain(w.reshape([outputs, n, 1, 1])))
             }
-            (None, Some(_)) => Err(Error::new(ErrorKind::Shape, operation, "D", "a D", "none")),
+            (None, Some(identity)) => {
+                let [_, taps, d_mul] = identity.dims();
+                let expected =
+                    format!("{:?}", [self.engine.config().conv.in_channels, taps, d_mul]);
+                Err(Error::new(ErrorKind::Shape, operation, "D", expected, "none"))
+            }
             (Some(d_offset), None) => {
                 let got = format!("{:?}", d_offset.dims());
                 let expected = "none: a 1×1 kernel has no D";
@@ -215,7 +235,7 @@ impl DoConv2d {
 
     /// The plain convolution by the composed kernel that the core crate's engine runs on `flex`, by this layer's
     /// algorithm: its outputs have the bits of this layer's on every backend. The engine
-    /// [keeps](Conv2d::keep) the kernel as it packs it.
+    /// [keeps](Conv2d::keep) a kernel of `f32` or `f64` as it packs it.
     ///
     /// # Panics
     /// As [`DoConv2d::weight`].

@@ -73,13 +73,15 @@
 //! On `flex`, outputs and gradients are computed by the engine of [`do_conv`], as operations of a
 //! [backend extension](burn::backend::backend_extension): on the tensors' own memory where they lie in order,
 //! only those gradients that autodiff asks for, with the bits of `do_conv`'s own layers for any number of
-//! threads. `f32` and `f64` are native; `f16` and `bf16` are computed with as `f32` and rounded once. On every
+//! threads. `f32` and `f64` are native; of `f16` and `bf16` sums are `f32`, and composed kernels, outputs and
+//! gradients are rounded to their type. On every
 //! other backend, and where [`cpu_engine`](DoConv2dConfig::cpu_engine) is off, layers are made of burn's
 //! operations, from the same code.
 //!
 //! burn has no way to give another operation to its own `Conv2d`. A model of those that is over-parameterized has its
 //! kernels composed by the engine, and convolves by burn; with this crate's [`Conv2d`] it does both by the
-//! engine. The two have the same parameters and records, so changing an import is all there is to it.
+//! engine. The two have the same parameters and records, and are made alike, so that a model changes over by its
+//! imports.
 //!
 //! # Features
 //!

@@ -49,6 +49,7 @@ pub struct OverParameterize {
     kernels: BTreeMap<String, Kernel>,
     d_mul: Option<usize>,
     param_group: ParamGroup,
+    cpu_engine: bool,
 }
 
 /// What there is to know about the kernel of a `Conv2d`.
@@ -145,7 +146,7 @@ impl OverParameterize {
             };
             kernels.insert(path, Kernel { groups, ..kernel });
         }
-        Ok(Self { kernels, d_mul: None, param_group: ParamGroup::all() })
+        Ok(Self { kernels, d_mul: None, param_group: ParamGroup::all(), cpu_engine: true })
     }
 
     /// Sets the depth multiplier `S` for every layer; one smaller than a layer's `M·N` becomes that.
@@ -168,6 +169,14 @@ impl OverParameterize {
     /// all.
     pub fn with_param_group(mut self, group: ParamGroup) -> Self {
         self.param_group = group;
+        self
+    }
+
+    /// Sets whether the core crate's engine composes kernels on burn's CPU backend `flex`; otherwise burn's own
+    /// operations do, as on every other. Default: true. A [`Conv2d`](crate::Conv2d) of this crate composes in its
+    /// forward pass by its own setting.
+    pub fn with_cpu_engine(mut self, cpu_engine: bool) -> Self {
+        self.cpu_engine = cpu_engine;
         self
     }
 
@@ -250,7 +259,7 @@ impl Reparameterizer for OverParameterize {
         let depthwise = Some(DepthwiseKernel {
             D: d_offset.set_require_grad(!frozen),
             identity: identity(taps, d_mul, &device),
-            engine: Engine::new(kernel.config(), PaddingConfig2d::Valid, true),
+            engine: Engine::new(kernel.config(), PaddingConfig2d::Valid, self.cpu_engine),
         });
         if d_mul == taps {
             return (param, depthwise);
@@ -276,6 +285,11 @@ pub struct DepthwiseKernel {
 }
 
 impl DepthwiseKernel {
+    /// `[O, I/g, M, N]` of the composed kernel.
+    pub(crate) fn weight_shape(&self) -> [usize; 4] {
+        self.engine.weight_shape()
+    }
+
     /// What the kernel is composed of: `D`, and `base`, `[O, I/g, …]` of any shape with `S` elements at the end,
     /// as `W`.
     ///

@@ -93,6 +93,24 @@ fn nothing_is_tracked_without_autodiff() {
     assert_eq!(array(&valid.fold_for_cpu().forward(x.without_autodiff())), array(&y));
 }
 
+/// Autodiff may be on for the images alone, or for the parameters alone.
+#[test]
+fn images_and_parameters_may_differ_in_autodiff() {
+    let trained = layer(&device());
+    let frozen = trained.clone().valid();
+    let x = wave([2, 4, 7, 6], &device());
+    let tracked = x.clone().require_grad();
+    let y = trained.forward(x.clone());
+    let of_plain_images = trained.forward(x.clone().without_autodiff());
+    assert_eq!(array(&of_plain_images), array(&y));
+    let gradients = of_plain_images.sum().backward();
+    assert!(of_parameters(&trained, &gradients).iter().all(Option::is_some));
+    let of_plain_parameters = frozen.forward(tracked.clone());
+    assert_eq!(array(&of_plain_parameters), array(&y));
+    let gradients = of_plain_parameters.sum().backward();
+    assert!(tracked.grad(&gradients).is_some());
+}
+
 /// A net of two layers and one that is used twice, so that gradients add up.
 fn outputs_and_gradients(layer: &DoConv2d, head: &Conv2d, x: Tensor<4>) -> Vec<ArrayD<f64>> {
     let x = x.require_grad();

@@ -70,18 +70,31 @@ fn burns_operations_are_within_the_bounds_of_rounding_in_f64() {
     burns_operations_are_within_bounds::<f64>();
 }
 
-#[test]
-fn the_fold_for_the_cpu_has_the_bits_of_the_layer() {
+/// Also in the third call, when the engine has kept the kernel.
+fn the_fold_for_the_cpu_has_the_bits_of_the_layer<T: Element>() {
     for (name, problem, inputs) in table::cases() {
         for engine in [true, false] {
-            let layer = layer_of::<f32>(config(&problem).with_cpu_engine(engine), &inputs);
+            let layer = layer_of::<T>(config(&problem).with_cpu_engine(engine), &inputs);
             let folded = layer.fold_for_cpu();
             assert_eq!(array(&folded.weight.val()), array(&layer.weight()), "{name}");
-            let x: Tensor<4> = tensor(&inputs.x);
+            let x: Tensor<4> = tensor_of::<T, 4, _>(&inputs.x);
             let y = array(&layer.forward(x.clone()));
-            assert_eq!(array(&folded.forward(x)), y, "{name}, engine: {engine}");
+            for call in 1..=3 {
+                let got = array(&folded.forward(x.clone()));
+                assert_eq!(got, y, "{name}, engine: {engine}, call {call}");
+            }
         }
     }
+}
+
+#[test]
+fn the_fold_for_the_cpu_has_the_bits_of_the_layer_in_f32() {
+    the_fold_for_the_cpu_has_the_bits_of_the_layer::<f32>();
+}
+
+#[test]
+fn the_fold_for_the_cpu_has_the_bits_of_the_layer_in_f64() {
+    the_fold_for_the_cpu_has_the_bits_of_the_layer::<f64>();
 }
 
 /// Where burn runs both.

@@ -121,16 +121,34 @@ fn our_layers_are_over_parameterized_as_burns_are() {
     }
 }
 
+/// A plain layer isn't asked for the room that a `D` would take.
 #[test]
-fn frozen_kernels_and_a_single_layer_of_ours() {
+fn a_plain_layer_of_a_large_kernel() {
+    let config = Conv2dConfig::new([512, 512], [51, 51]).with_groups(512).with_bias(false);
+    let layer = config.try_init(&Device::flex()).unwrap();
+    let x = Tensor::<4>::ones([1, 512, 51, 51], &Device::flex());
+    assert_eq!(layer.try_forward(x).unwrap().dims(), [1, 512, 1, 1]);
+}
+
+#[test]
+fn an_output_that_there_is_no_room_for() {
+    let padding = PaddingConfig2d::Explicit(1 << 22, 1 << 22, 1 << 22, 1 << 22);
+    let layer = Conv2dConfig::new([1, 1], [3, 3]).with_padding(padding).init(&Device::flex());
+    let error = layer.try_forward(Tensor::ones([1, 1, 4, 4], &Device::flex())).unwrap_err();
+    assert_eq!((error.kind, &*error.field), (ErrorKind::Memory, "y"), "{error}");
+}
+
+#[test]
+fn frozen_kernels_stay_frozen() {
     let frozen = ParamGroup::from_path("convs.1.weight");
     let model = Ours::new().set_require_grad_group(frozen, false);
     let over = OverParameterize::new(&model).unwrap();
     let before = array(&model.convs[1].weight.val());
     let model = model.apply_reparameterization(over);
     let x = random([2, 3, 9, 8]);
-    let model = step(model.clone(), model.forward(x).square().mean()).materialize();
-    assert_eq!(array(&model.convs[1].weight.val()), before);
+    let trained = step(model.clone(), model.forward(x).square().mean()).materialize();
+    assert_eq!(array(&trained.convs[1].weight.val()), before);
+    assert_ne!(array(&trained.convs[0].weight.val()), array(&model.convs[0].weight.val()));
 }
 
 #[test]
@@ -144,7 +162,7 @@ fn a_layer_shows_what_it_is() {
 }
 
 #[test]
-fn configurations_survive_a_file_and_may_lack_what_is_new() {
+fn configurations_survive_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.json");
     let config = Conv2dConfig::new([4, 6], [3, 2]).with_algorithm(Algorithm::Winograd4);
@@ -255,6 +273,20 @@ fn layers_that_cant_be_and_images_that_dont_fit() {
         "Conv2d::from_burn: kernel_size: expected [3, 3], as weight has, got [3, 2]"
     );
 
+    let error = DoConv2d::from_conv2d(&other, None).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "DoConv2d::from_conv2d: kernel_size: expected [3, 3], as weight has, got [3, 2]"
+    );
+    let bias = Some(Param::from_tensor(Tensor::zeros([5], &device)));
+    let other = BurnConv2d { bias, ..conv.clone() };
+    assert_eq!(
+        Conv2d::from_burn(&other).unwrap_err().to_string(),
+        "Conv2d::from_burn: bias: expected [6], got [5]"
+    );
+    let error = DoConv2d::from_conv2d_paired(&conv, Some(8), Pairing::PyTorch).unwrap_err();
+    assert_eq!(error.operation, "DoConv2d::from_conv2d_paired");
+
     let layer = DoConv2dConfig::new([4, 6], [3, 3]).init(&device);
     let mut plain = layer.fold_for_cpu();
     let zeros = |shape: [usize; 4]| Tensor::<4>::zeros(shape, &device);
@@ -267,7 +299,7 @@ fn layers_that_cant_be_and_images_that_dont_fit() {
     let double = zeros([1, 4, 5, 5]).cast(burn::tensor::FloatDType::F64);
     assert_eq!(
         layer.try_forward(double).unwrap_err().to_string(),
-        "DoConv2d::try_forward: the kernel: expected F64, as x is, got F32"
+        "DoConv2d::try_forward: W: expected F64, as x is, got F32"
     );
     plain.weight = Param::from_tensor(zeros([6, 4, 3, 2]));
     assert_eq!(
@@ -288,7 +320,7 @@ fn layers_that_cant_be_and_images_that_dont_fit() {
     layer.W = parameter([6, 3, 9]);
     assert_eq!(refused(&layer), "DoConv2d::try_forward: W: expected [6, 4, 9], got [6, 3, 9]");
     layer.D = None;
-    assert_eq!(refused(&layer), "DoConv2d::try_forward: D: expected a D, got none");
+    assert_eq!(refused(&layer), "DoConv2d::try_forward: D: expected [4, 9, 9], got none");
     let mut pointwise = DoConv2dConfig::new([4, 6], [1, 1]).init(&device);
     pointwise.D = Some(parameter([4, 1, 1]));
     assert_eq!(

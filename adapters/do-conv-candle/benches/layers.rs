@@ -68,6 +68,7 @@ fn time(plan: &Plan, case: &Layer) -> Result<(Vec<f64>, Vec<f64>)> {
     let steps = vec![candle, ours, candle / ours];
 
     let (plain, folded, x) = (layer.fold()?, layer.fold_for_cpu()?, x.as_detached_tensor());
+    expect_same(case.name, &plain.forward(&x)?, &folded.forward(&x)?)?;
     let [candle, ours] = plan.race([
         Box::new(|| plain.forward(&x).map(drop)),
         Box::new(|| folded.forward(&x).map(drop)),
@@ -83,7 +84,8 @@ fn tensor(array: &ndarray::Array4<f32>) -> Result<Tensor> {
 fn expect_same(layer: &str, a: &Tensor, b: &Tensor) -> Result<()> {
     let largest = |tensor: &Tensor| tensor.abs()?.max_all()?.to_scalar::<f32>();
     let (difference, size) = (largest(&(a - b)?)?, largest(a)?);
-    if difference > 1e-4 * size {
+
+    if difference.is_nan() || difference > 1e-4 * size {
         candle_core::bail!("{layer}: the contenders differ by {difference} of {size}");
     }
     Ok(())

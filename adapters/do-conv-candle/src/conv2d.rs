@@ -39,7 +39,8 @@ impl Conv2d {
     /// candle's layer, of the same tensors: gradients flow to its variables.
     ///
     /// # Errors
-    /// For a zero size, groups that don't divide the channels, and tensors of different types.
+    /// For a zero size, groups that don't divide the channels, a bias of another length, and tensors of different
+    /// types.
     pub fn from_candle(conv: &candle_nn::Conv2d) -> Result<Self> {
         const OPERATION: &str = "Conv2d::from_candle";
         let config = (*conv.config()).into();
@@ -57,8 +58,12 @@ impl Conv2d {
         let config = DoConv2dConfig { d_mul: None, pairing: Default::default(), ..config };
         // No groups are refused as such, not as no input channels.
         let channels = [n.saturating_mul(config.groups.max(1)), outputs];
-        let engine = Engine::new(operation, &config.to_core(channels, [rows, columns]))?;
+        let engine = Engine::plain(operation, &config.to_core(channels, [rows, columns]).conv)?;
         expect_same_type(operation, ("weight", &weight), [("bias", bias.as_ref())])?;
+        if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [outputs]) {
+            let got = bias.dims();
+            candle_core::bail!("{operation}: bias: expected [{outputs}], got {got:?}");
+        }
         Ok(Self { weight, bias, config, engine, kept: None })
     }
 
@@ -70,14 +75,17 @@ impl Conv2d {
     /// Those of the device.
     pub fn keep(&self) -> Result<Self> {
         let own = |tensor: &Tensor| tensor.detach().force_contiguous();
-        let mut kept = Self { kept: None, ..self.clone() };
-        kept.weight = own(&self.weight)?;
-        kept.bias = self.bias.as_ref().map(own).transpose()?;
-        if kept.config.has_engine_for(&kept.weight) {
-            let core = self.core_config()?.conv;
-            kept.kept = Some(Kept::new(&core, &kept.weight, kept.bias.as_ref())?);
-        }
-        Ok(kept)
+        let weight = own(&self.weight)?;
+        let bias = self.bias.as_ref().map(own).transpose()?;
+        Self { weight, bias, ..self.clone() }.pack()
+    }
+
+    /// The layer with its kernel packed, whose tensors nobody else has.
+    pub(crate) fn pack(mut self) -> Result<Self> {
+        let has_engine = self.config.has_engine_for(&self.weight);
+        let pack = || Kept::new(&self.core_config()?, &self.weight, self.bias.as_ref());
+        self.kept = has_engine.then(pack).transpose()?;
+        Ok(self)
     }
 
     /// The layer with its convolutions computed by that algorithm, on the CPU. Default:
@@ -87,17 +95,17 @@ impl Conv2d {
     /// None for a layer that exists.
     pub fn with_algorithm(mut self, algorithm: Algorithm) -> Result<Self> {
         self.config.algorithm = algorithm;
-        self.engine = Engine::new("Conv2d::with_algorithm", &self.core_config()?)?;
+        self.engine = Engine::plain("Conv2d::with_algorithm", &self.core_config()?)?;
         match self.kept {
-            Some(_) => self.keep(),
+            Some(_) => self.pack(),
             None => Ok(self),
         }
     }
 
     /// The layer in the terms of the core crate.
-    fn core_config(&self) -> Result<do_conv::DoConv2dConfig> {
+    fn core_config(&self) -> Result<do_conv::Conv2dConfig> {
         let (outputs, n, rows, columns) = self.weight.dims4()?;
-        Ok(self.config.to_core([n * self.config.groups, outputs], [rows, columns]))
+        Ok(self.config.to_core([n * self.config.groups, outputs], [rows, columns]).conv)
     }
 
     /// The kernel, `[O, I/g, M, N]`.

@@ -11,12 +11,11 @@ use candle_core::{
     CpuStorage, CustomOp2, CustomOp3, DType, Error, Layout, Result, Shape, Tensor, WithDType,
 };
 use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve, DoConvolve};
-use do_conv::{DoConv2dConfig, Scalar};
-use ndarray::{Array, Dim, Ix};
+use do_conv::{Conv2dConfig, DoConv2dConfig, Scalar};
 
 use both::Both;
 pub use kept::Kept;
-use memory::{on_cpu, room, tensor, view, wanted};
+use memory::{on_cpu, output, room, tensor, view, wanted};
 
 /// What a layer computes on the CPU, for both element types that the core has. Clones share buffers.
 #[derive(Clone)]
@@ -35,15 +34,30 @@ impl fmt::Debug for Engine {
 #[derive(Debug, Clone)]
 struct Operators<T> {
     convolution: Convolution<T>,
+    /// None without a `D`: of a plain layer, or of a 1×1 kernel.
+    composed: Option<Composed<T>>,
+}
+
+#[derive(Debug, Clone)]
+struct Composed<T> {
     composition: Composition<T>,
     both: Both<T>,
 }
 
 impl Engine {
-    /// Refuses, in the name of `operation`, a layer that can't be.
+    /// Of a DO-Conv layer. Refuses, in the name of `operation`, one that can't be.
     pub fn new(operation: &'static str, config: &DoConv2dConfig) -> Result<Self> {
         config.validate().map_err(of(operation))?;
-        Ok(Self { single: Operators::new(config)?, double: Operators::new(config)? })
+        let composed = Some(config).filter(|config| config.conv.kernel_size != [1, 1]);
+        let (single, double) =
+            (Operators::new(&config.conv, composed), Operators::new(&config.conv, composed));
+        Ok(Self { single: single?, double: double? })
+    }
+
+    /// Of a plain layer, which isn't asked for what a `D` needs.
+    pub fn plain(operation: &'static str, config: &Conv2dConfig) -> Result<Self> {
+        config.validate().map_err(of(operation))?;
+        Ok(Self { single: Operators::new(config, None)?, double: Operators::new(config, None)? })
     }
 
     /// The shape `[B, O, OH, OW]` of the output for an input `[B, I, H, W]`.
@@ -69,8 +83,8 @@ impl Engine {
     /// candle's custom operators of three tensors.
     pub fn convolve_composed(&self, x: &Tensor, d_offset: &Tensor, w: &Tensor) -> Result<Tensor> {
         match x.dtype() {
-            DType::F32 => x.apply_op3(d_offset, w, self.single.both.clone()),
-            DType::F64 => x.apply_op3(d_offset, w, self.double.both.clone()),
+            DType::F32 => x.apply_op3(d_offset, w, self.single.composed()?.both.clone()),
+            DType::F64 => x.apply_op3(d_offset, w, self.double.composed()?.both.clone()),
             // The kernel is rounded, as a fold's is.
             _ => self.convolve(x, &self.compose(d_offset, w)?, None),
         }
@@ -79,10 +93,11 @@ impl Engine {
     /// `(d_offset + E)ᵀ∘w`, `[O, I/g, M, N]`.
     pub fn compose(&self, d_offset: &Tensor, w: &Tensor) -> Result<Tensor> {
         match w.dtype() {
-            DType::F32 => self.single.composition.apply(d_offset, w),
-            DType::F64 => self.double.composition.apply(d_offset, w),
+            DType::F32 => self.single.composed()?.composition.apply(d_offset, w),
+            DType::F64 => self.double.composed()?.composition.apply(d_offset, w),
             half => {
-                let weight = self.single.composition.apply(&single(d_offset)?, &single(w)?)?;
+                let weight =
+                    self.single.composed()?.composition.apply(&single(d_offset)?, &single(w)?)?;
                 weight.to_dtype(half)
             }
         }
@@ -108,17 +123,20 @@ fn single(tensor: &Tensor) -> Result<Tensor> {
 }
 
 impl<T: Scalar + WithDType> Operators<T> {
-    fn new(config: &DoConv2dConfig) -> Result<Self> {
-        let convolve = Convolve::new(&config.conv).map_err(Error::wrap)?;
-        let compose = match config.conv.kernel_size {
-            [1, 1] => None,
-            _ => Some(Compose::new(config).map_err(Error::wrap)?),
-        };
-        Ok(Self {
-            convolution: Convolution(Arc::new(convolve)),
-            composition: Composition(Arc::new(compose)),
-            both: Both(Arc::new(DoConvolve::new(config).map_err(Error::wrap)?)),
-        })
+    fn new(config: &Conv2dConfig, composed: Option<&DoConv2dConfig>) -> Result<Self> {
+        let convolution = Convolution(Arc::new(Convolve::new(config).map_err(Error::wrap)?));
+        let composed = composed.map(|config| {
+            Ok::<_, Error>(Composed {
+                composition: Composition(Arc::new(Compose::new(config).map_err(Error::wrap)?)),
+                both: Both(Arc::new(DoConvolve::new(config).map_err(Error::wrap)?)),
+            })
+        });
+        Ok(Self { convolution, composed: composed.transpose()? })
+    }
+
+    fn composed(&self) -> Result<&Composed<T>> {
+        let none = || Error::msg("do-conv composition: expected a layer with a D, got one without");
+        self.composed.as_ref().ok_or_else(none)
     }
 }
 
@@ -144,9 +162,7 @@ impl<T: Scalar + WithDType> Convolution<T> {
         let weight = view::<T, 4>("weight", weight)?;
         let bias = bias.map(|bias| view::<T, 1>("bias", bias)).transpose()?;
         let shape = self.0.output_shape(x.dim().into()).map_err(Error::wrap)?;
-        let mut y: Array<T, Dim<[Ix; 4]>> = room(&shape)?;
-        self.0.forward_into(x, weight, bias, y.view_mut()).map_err(Error::wrap)?;
-        Ok((T::to_cpu_storage_owned(y.into_raw_vec_and_offset().0), Shape::from(shape.as_slice())))
+        output(shape, |y| self.0.forward_into(x, weight, bias, y.view_mut()))
     }
 
     /// Gradients of `x`, `weight` and `bias`, those that autograd follows.
@@ -239,18 +255,13 @@ impl<T: Scalar + WithDType> CustomOp3 for Convolution<T> {
     }
 }
 
-/// `(d_offset + E)ᵀ∘w`, by the core in both directions. A 1×1 kernel has none.
+/// `(d_offset + E)ᵀ∘w`, by the core in both directions.
 #[derive(Debug, Clone)]
-struct Composition<T>(Arc<Option<Compose<T>>>);
+struct Composition<T>(Arc<Compose<T>>);
 
 impl<T: Scalar + WithDType> Composition<T> {
     fn apply(&self, d_offset: &Tensor, w: &Tensor) -> Result<Tensor> {
         d_offset.apply_op2(w, self.clone())
-    }
-
-    fn compose(&self) -> Result<&Compose<T>> {
-        let none = || Error::msg("do-conv composition: a 1×1 kernel has no D");
-        self.0.as_ref().as_ref().ok_or_else(none)
     }
 }
 
@@ -266,14 +277,10 @@ impl<T: Scalar + WithDType> CustomOp2 for Composition<T> {
         w: &CpuStorage,
         w_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let compose = self.compose()?;
-        let shape = compose.weight_shape();
-        let mut weight: Array<T, Dim<[Ix; 4]>> = room(&shape)?;
+        let shape = self.0.weight_shape();
         let d_offset = view("D", (d_offset, d_layout))?;
         let w = view("W", (w, w_layout))?;
-        compose.forward_into(d_offset, w, weight.view_mut()).map_err(Error::wrap)?;
-        let weight = weight.into_raw_vec_and_offset().0;
-        Ok((T::to_cpu_storage_owned(weight), Shape::from(shape.as_slice())))
+        output(shape, |weight| self.0.forward_into(d_offset, w, weight.view_mut()))
     }
 
     fn bwd(
@@ -287,7 +294,7 @@ impl<T: Scalar + WithDType> CustomOp2 for Composition<T> {
         let (mut dd_offset, mut dw) = (room::<T, 3>(d_offset.dims())?, room::<T, 3>(w.dims())?);
         let [d_offset, w, dweight] =
             [d_offset, w, dweight].map(|tensor| tensor.storage_and_layout());
-        self.compose()?
+        self.0
             .backward_into(
                 view("D", on_cpu(&d_offset)?)?,
                 view("W", on_cpu(&w)?)?,

@@ -168,7 +168,7 @@ impl DoConv2d {
     /// # Errors
     /// For a `d_mul` smaller than `M·N` or one for a 1×1 kernel.
     pub fn from_conv2d(conv: &candle_nn::Conv2d, d_mul: Option<usize>) -> Result<Self> {
-        Self::from_conv2d_paired(conv, d_mul, Pairing::InputChannel)
+        Self::over("DoConv2d::from_conv2d", conv, d_mul, Pairing::InputChannel)
     }
 
     /// [`DoConv2d::from_conv2d`] with a pairing, as training on with the published PyTorch code needs for
@@ -181,13 +181,21 @@ impl DoConv2d {
         d_mul: Option<usize>,
         pairing: Pairing,
     ) -> Result<Self> {
-        const OPERATION: &str = "DoConv2d::from_conv2d";
+        Self::over("DoConv2d::from_conv2d_paired", conv, d_mul, pairing)
+    }
+
+    fn over(
+        operation: &'static str,
+        conv: &candle_nn::Conv2d,
+        d_mul: Option<usize>,
+        pairing: Pairing,
+    ) -> Result<Self> {
         let config = DoConv2dConfig { d_mul, pairing, ..(*conv.config()).into() };
         let (outputs, n, rows, columns) = conv.weight().dims4()?;
         // No groups are refused as such, not as no input channels.
         let channels = [n.saturating_mul(config.groups.max(1)), outputs];
         let core = config.to_core(channels, [rows, columns]);
-        let engine = Engine::new(OPERATION, &core)?;
+        let engine = Engine::new(operation, &core)?;
         let taps = rows * columns;
         let d_mul = d_mul.unwrap_or(taps);
         let w = conv.weight().detach().flatten_from(2)?.pad_with_zeros(2, 0, d_mul - taps)?;
@@ -197,7 +205,7 @@ impl DoConv2d {
         };
         let variable = |tensor: Tensor| Ok::<_, Error>(own(&tensor)?.into_inner());
         Self::new(
-            OPERATION,
+            operation,
             variable(w)?,
             d_offset.map(variable).transpose()?,
             conv.bias().map(|bias| variable(bias.detach())).transpose()?,
@@ -295,7 +303,7 @@ impl DoConv2d {
     /// Those of the device.
     pub fn fold_for_cpu(&self) -> Result<Conv2d> {
         const OPERATION: &str = "DoConv2d::fold_for_cpu";
-        Conv2d::new(OPERATION, self.kernel()?, self.own_bias()?, self.config)?.keep()
+        Conv2d::new(OPERATION, self.kernel()?, self.own_bias()?, self.config)?.pack()
     }
 
     /// What a file's metadata says of the layer by that name.

@@ -197,9 +197,13 @@ fn plain_layers_that_cant_be() {
     let flat = Conv2d::new(zeros(&[6, 2, 9]), None, Conv2dConfig::default());
     assert!(message(DoConv2d::from_conv2d(&flat, None)).starts_with("unexpected rank"));
     let wrong_bias = Conv2d::new(zeros(&[6, 2, 3, 3]), Some(zeros(&[5])), Conv2dConfig::default());
-    let layer = do_conv_candle::Conv2d::from_candle(&wrong_bias).unwrap();
-    let got = message(layer.forward(&zeros(&[1, 2, 4, 4])));
-    assert_eq!(got, "Convolve::forward_into: bias: expected [6], got [5]");
+    let got = message(do_conv_candle::Conv2d::from_candle(&wrong_bias));
+    assert_eq!(got, "Conv2d::from_candle: bias: expected [6], got [5]");
+    // A plain layer isn't asked for the room that a D would take.
+    let depthwise = Conv2dConfig { groups: 512, ..Default::default() };
+    let large = Conv2d::new(zeros(&[512, 1, 51, 51]), None, depthwise);
+    let layer = do_conv_candle::Conv2d::from_candle(&large).unwrap();
+    assert_eq!(layer.forward(&zeros(&[1, 512, 51, 51])).unwrap().dims(), [1, 512, 1, 1]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ use do_conv_burn::{Conv2d, Conv2dConfig, OverParameterize};
 
 use data::{CLASSES, Data, Set};
 
-/// `nn.Sequential` would call them `conv1`, `conv2` and `head`.
+/// A `torch.nn.Module` of the same attributes has its parameters by the same names.
 #[derive(Module, Debug)]
 struct Net {
     conv1: Conv2d,
@@ -66,7 +66,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             path
         }
     };
-    let folded = paths.next().unwrap_or_else(|| temporary.path().join("folded.safetensors"));
+    let folded = paths.next();
+    let is_kept = folded.is_some();
+    let folded = folded.unwrap_or_else(|| temporary.path().join("folded.safetensors"));
 
     // Load …
     let mut net = Net::new(&device);
@@ -90,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     // … and save.
     save(&net, &folded)?;
-    println!("{} has the folded net", folded.display());
+    println!("saved {}{}", folded.display(), if is_kept { "" } else { ", for this run" });
     Ok(())
 }
 

@@ -1,13 +1,13 @@
 //! A small ResNet and a small MobileNet, with burn's plain or with DO-Conv layers, trained by burn on MNIST or
-//! Fashion-MNIST: AdamW, a cosine schedule, checkpoints after every epoch that a training resumes from, burn's
+//! Fashion-MNIST: AdamW, a cosine schedule, a checkpoint after every epoch that a training resumes from, burn's
 //! metrics and its dashboard. A DO-Conv net is folded at the end, and what is saved is a plain net, under the
 //! names that `torch.nn` has for it.
 //!
 //! ```text
 //! cargo run --release -p do-conv-burn --example nets
 //! cargo run --release -p do-conv-burn --example nets -- --net mobilenet --layers plain --epochs 10
-//! cargo run --release -p do-conv-burn --example nets -- --data path/to/fashion-mnist --folder runs/fashion
-//! cargo run --release -p do-conv-burn --example nets -- --folder runs/fashion --resume 5 --epochs 10
+//! cargo run --release -p do-conv-burn --example nets -- --data path/to/fashion-mnist --folder runs/fashion --epochs 5
+//! cargo run --release -p do-conv-burn --example nets -- --data path/to/fashion-mnist --folder runs/fashion --resume 5 --epochs 10
 //! ```
 
 #[path = "../../../../examples/mnist/data.rs"]
@@ -32,6 +32,7 @@ use burn::nn::conv::Conv2d;
 use burn::optim::AdamWConfig;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Device;
+use burn::train::checkpoint::KeepLastNCheckpoints;
 use burn::train::metric::{AccuracyMetric, LossMetric};
 use burn::train::{Learner, SupervisedTraining};
 use clap::{Parser, ValueEnum, value_parser};
@@ -159,9 +160,15 @@ fn train<C: Trained>(
     .label(name)
     .with_application_logger(None);
     if args.folder.is_some() {
-        training = training.with_default_checkpointers();
+        let every_epoch = KeepLastNCheckpoints::new(args.epochs as usize);
+        training = training.with_default_checkpointers().with_checkpointing_strategy(every_epoch);
     }
     if let Some(epoch) = args.resume {
+        // burn panics for want of one.
+        let path = folder.join(format!("checkpoint/model-{epoch}.bpk"));
+        if !path.is_file() {
+            return Err(format!("{}: expected the checkpoint of an epoch", path.display()).into());
+        }
         training = training.checkpoint(epoch);
     }
     if args.plain_output || !stdout().is_terminal() {

@@ -21,10 +21,12 @@ impl<C: CheckpointStrategy> Convolutions for Autodiff<Flex, C> {
         kernel: KernelOf<Self>,
         bias: BiasOf<Self>,
         operators: Arc<Operators>,
+        keeps: bool,
     ) -> FloatTensor<Self> {
         let kinds = Kinds {
             composed: matches!(kernel, KernelOf::Composed { .. }),
             bias: matches!(bias, BiasOf::Given(_)),
+            keeps,
         };
         let run = Run { kinds, operators };
         match (kernel, bias) {
@@ -57,11 +59,12 @@ struct Run {
     operators: Arc<Operators>,
 }
 
-/// Which inputs a convolution has after `x` and the kernel, or `W`.
+/// Which inputs a convolution has after `x` and the kernel, or `W`, and whether the kernel may be kept.
 #[derive(Debug, Clone, Copy, Default)]
 struct Kinds {
     composed: bool,
     bias: bool,
+    keeps: bool,
 }
 
 /// Where the inputs are from, and what ran.
@@ -142,7 +145,7 @@ impl<const N: usize> Differentiable<N> for Convolution {
         let Parts { x, kernel, d_offset, bias } = Parts::new(inputs, run.kinds);
         let kernel = KernelOf::new(kernel, d_offset);
         let bias = bias.map_or(BiasOf::None, BiasOf::Given);
-        Flex::convolve(x, kernel, bias, run.operators)
+        Flex::convolve(x, kernel, bias, run.operators, run.kinds.keeps)
     }
 
     fn gradients(

@@ -6,7 +6,7 @@ use do_conv::Result;
 use do_conv::operator::{Conv2dGradientsMut, DoConv2dGradientsMut};
 use ndarray::{Array, Dim, Dimension, IntoDimension, Ix};
 
-use super::{KernelOf, Native, ordered, tensor, view};
+use super::{COMPOSED, KernelOf, Native, ordered, tensor, view};
 use crate::engine::OperatorsOf;
 
 /// What the gradients of a convolution are computed from.
@@ -64,7 +64,8 @@ pub fn convolve_gradients<T: Native>(
                 bias: to_bias,
             };
             let (d_offset, w) = (Some(view(&d_offset)), view(&w));
-            operators.do_convolve.backward_into(x, d_offset, w, dy, gradients)?;
+            let (do_convolve, _) = operators.composed.as_ref().expect(COMPOSED);
+            do_convolve.backward_into(x, d_offset, w, dy, gradients)?;
             (dw.map(tensor), Some(dd_offset.map(tensor)))
         }
     };
@@ -79,7 +80,7 @@ pub fn compose_gradients<T: Native>(
     d_offset: FloatTensor<Flex>,
     dweight: FloatTensor<Flex>,
 ) -> Result<[FloatTensor<Flex>; 2]> {
-    let compose = operators.compose.as_ref().expect("a kernel of several taps");
+    let (_, compose) = operators.composed.as_ref().expect(COMPOSED);
     let [w, d_offset, dweight] = [w, d_offset, dweight].map(ordered::<T>);
     let (mut dw, mut dd_offset) = (like::<T, 3>(&w), like::<T, 3>(&d_offset));
     let (to_d, to_w) = (dd_offset.view_mut(), dw.view_mut());

@@ -17,8 +17,8 @@ pub struct Kept<T> {
 }
 
 struct Last<T> {
-    /// Held, so that burn writes to no other tensor's memory in place of it: where a kernel lies in the same
-    /// memory, it is the same.
+    /// Held, so that burn neither writes to its memory nor gives that to another tensor: a kernel that lies there
+    /// is this one.
     weight: FloatTensor<Flex>,
     bias: Option<FloatTensor<Flex>>,
     layer: Option<Arc<Conv2d<T>>>,
@@ -37,14 +37,12 @@ impl<T: Native> Kept<T> {
     ) -> Result<Option<Arc<Conv2d<T>>>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *last {
-            Some(last) if last.is_of(weight, bias) => match &last.layer {
-                Some(layer) => Ok(Some(layer.clone())),
-                None => {
-                    let layer = Arc::new(self.make(weight, bias)?);
-                    last.layer = Some(layer.clone());
-                    Ok(Some(layer))
+            Some(last) if last.is_of(weight, bias) => {
+                if last.layer.is_none() {
+                    last.layer = Some(Arc::new(self.make(weight, bias)?));
                 }
-            },
+                Ok(last.layer.clone())
+            }
             _ => {
                 *last = Some(Last { weight: weight.clone(), bias: bias.cloned(), layer: None });
                 Ok(None)
@@ -83,5 +81,35 @@ fn is_same(a: &FloatTensor<Flex>, b: &FloatTensor<Flex>) -> bool {
 impl<T> fmt::Debug for Kept<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kept").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::TensorData;
+
+    use super::*;
+
+    fn kernel(value: f32) -> FloatTensor<Flex> {
+        <FloatTensor<Flex>>::from_data(TensorData::new(vec![value; 9], [1, 1, 3, 3]))
+    }
+
+    /// From the second call on there is a layer of the kernel's numbers, until there is another kernel.
+    #[test]
+    fn a_kernel_is_kept_once_it_has_come_twice() {
+        let kept = Kept::<f32>::new(&Conv2dConfig::new(1, 1, [3, 3]));
+        let layer = |weight: &FloatTensor<Flex>| kept.layer(weight, None).unwrap();
+        let (first, second) = (kernel(1.0), kernel(2.0));
+        assert!(layer(&first).is_none());
+        for _ in 0..2 {
+            assert!(layer(&first).unwrap().weight().iter().all(|&value| value == 1.0));
+        }
+        assert!(layer(&second).is_none());
+        assert!(layer(&second.clone()).unwrap().weight().iter().all(|&value| value == 2.0));
+        // Equal numbers that lie elsewhere are another kernel.
+        assert!(layer(&kernel(2.0)).is_none());
+        let bias = <FloatTensor<Flex>>::from_data(TensorData::new(vec![1.0f32], [1]));
+        assert!(kept.layer(&second, Some(&bias)).unwrap().is_none());
+        assert_eq!(kept.layer(&second, Some(&bias)).unwrap().unwrap().bias().unwrap()[0], 1.0);
     }
 }

@@ -95,7 +95,9 @@ fn run() -> Result<()> {
             path
         }
     };
-    let folded = paths.next().unwrap_or_else(|| temporary.path().join("folded.safetensors"));
+    let folded = paths.next();
+    let is_kept = folded.is_some();
+    let folded = folded.unwrap_or_else(|| temporary.path().join("folded.safetensors"));
 
     // Load …
     let tensors = safetensors::load(&pretrained, &Device::Cpu)?;
@@ -115,12 +117,18 @@ fn run() -> Result<()> {
     train(&net, variables, &data.train, 3)?;
     report("fine-tuned", &net, &data.test)?;
     // … fold: plain again, by the composed kernels …
-    report("folded", &net.map(DoConv2d::fold_for_cpu)?, &data.test)?; // with the bits of the trained net
+    let fast = net.map(DoConv2d::fold_for_cpu)?;
+    report("folded", &fast, &data.test)?;
+    let (images, _) = batch(&data.test, 0..100)?;
+    let bits = |logits: Tensor| logits.flatten_all()?.to_vec1::<f32>();
+    if bits(fast.forward(&images)?)? != bits(net.forward(&images)?)? {
+        return Err("the fold changed bits of the logits".into());
+    }
     let plain = net.map(DoConv2d::fold)?; // candle's own layers
     report("in candle", &plain, &data.test)?;
     // … and save.
     safetensors::save(&plain.tensors(), &folded)?;
-    println!("{} has the folded net", folded.display());
+    println!("saved {}{}", folded.display(), if is_kept { "" } else { ", for this run" });
     Ok(())
 }
 

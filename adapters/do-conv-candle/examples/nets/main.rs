@@ -6,8 +6,8 @@
 //! ```text
 //! cargo run --release -p do-conv-candle --example nets
 //! cargo run --release -p do-conv-candle --example nets -- --net mobilenet --layers plain --epochs 10
-//! cargo run --release -p do-conv-candle --example nets -- --data path/to/fashion-mnist --folder runs/fashion
-//! cargo run --release -p do-conv-candle --example nets -- --folder runs/fashion --resume 5 --epochs 10
+//! cargo run --release -p do-conv-candle --example nets -- --data path/to/fashion-mnist --folder runs/fashion --epochs 5
+//! cargo run --release -p do-conv-candle --example nets -- --data path/to/fashion-mnist --folder runs/fashion --resume 5 --epochs 10
 //! ```
 //!
 //! candle's AdamW can't be saved: its moments start again at zero where a training is resumed.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp3, Error, Layout, Result, Shape, Tensor, WithDType};
 use do_conv::Scalar;
 use do_conv::operator::{DoConv2dGradientsMut, DoConvolve};
-use ndarray::{Array, Dim, Ix};
 
-use super::memory::{on_cpu, room, tensor, view, wanted};
+use super::memory::{on_cpu, output, tensor, view, wanted};
 
 /// `((d_offset + E)ᵀ∘w) * x`, by the core in both directions: the kernel is composed where it is read, and
 /// candle has no gradient of it to add up.
@@ -31,9 +30,7 @@ impl<T: Scalar + WithDType> CustomOp3 for Both<T> {
         let x = view::<T, 4>("x", (x, x_layout))?;
         let (d_offset, w) = (view("D", (d_offset, d_layout))?, view("W", (w, w_layout))?);
         let shape = self.0.output_shape(x.dim().into()).map_err(Error::wrap)?;
-        let mut y: Array<T, Dim<[Ix; 4]>> = room(&shape)?;
-        self.0.forward_into(x, Some(d_offset), w, None, y.view_mut()).map_err(Error::wrap)?;
-        Ok((T::to_cpu_storage_owned(y.into_raw_vec_and_offset().0), Shape::from(shape.as_slice())))
+        output(shape, |y| self.0.forward_into(x, Some(d_offset), w, None, y.view_mut()))
     }
 
     fn bwd(

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, DType, Error, Layout, Result, Shape, Tensor, WithDType};
 use do_conv::{Conv2d, Conv2dConfig, Conv2dGradientsMut, Scalar};
-use ndarray::{Array, Dim, Ix};
 
-use super::memory::{on_cpu, room, tensor, view, wanted};
+use super::memory::{on_cpu, output, tensor, view, wanted};
 use super::single;
 
 /// A plain layer whose kernel the engine keeps as it packs it.
@@ -65,9 +64,7 @@ impl<T: Scalar + WithDType> CustomOp1 for KeptLayer<T> {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = view::<T, 4>("x", (x, layout))?;
         let shape = self.0.output_shape(x.dim().into()).map_err(Error::wrap)?;
-        let mut y: Array<T, Dim<[Ix; 4]>> = room(&shape)?;
-        self.0.forward_into(&x, &mut y).map_err(Error::wrap)?;
-        Ok((T::to_cpu_storage_owned(y.into_raw_vec_and_offset().0), Shape::from(shape.as_slice())))
+        output(shape, |y| self.0.forward_into(&x, y))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {

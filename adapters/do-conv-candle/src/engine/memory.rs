@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use candle_core::{CpuStorage, Device, Error, Layout, Result, Storage, Tensor, WithDType};
+use candle_core::{CpuStorage, Device, Error, Layout, Result, Shape, Storage, Tensor, WithDType};
 use do_conv::Scalar;
 use ndarray::{Array, ArrayView, Dim, Dimension, Ix, IxDyn, ShapeBuilder};
 
@@ -65,4 +65,18 @@ where
 pub fn tensor<T: WithDType, D: Dimension>(array: Array<T, D>) -> Result<Tensor> {
     let shape = array.shape().to_vec();
     Tensor::from_vec(array.into_raw_vec_and_offset().0, shape, &Device::Cpu)
+}
+
+/// A new storage of that shape, which `write` writes.
+pub fn output<T: Scalar + WithDType, const N: usize>(
+    shape: [usize; N],
+    write: impl FnOnce(&mut Array<T, Dim<[Ix; N]>>) -> do_conv::Result<()>,
+) -> Result<(CpuStorage, Shape)>
+where
+    Dim<[Ix; N]>: Dimension,
+{
+    let mut array = room(&shape)?;
+    write(&mut array).map_err(Error::wrap)?;
+    let elements = array.into_raw_vec_and_offset().0;
+    Ok((T::to_cpu_storage_owned(elements), Shape::from(shape.as_slice())))
 }

@@ -1,7 +1,7 @@
 //! What must hold for the operators, whose arrays are lent.
 
-use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve};
-use do_conv::{Conv2d, DoConv2d, Scalar};
+use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve, DoConv2dGradientsMut, DoConvolve};
+use do_conv::{Composition, Conv2d, DInit, DoConv2d, DoConv2dConfig, Scalar};
 use ndarray::{Array1, Array3, Array4, Ix1, Ix3, Ix4};
 
 use crate::case::Case;
@@ -14,11 +14,21 @@ pub fn check<T: Scalar>(case: &Case) {
     if !case.is_small(no_output) {
         return;
     }
-    let valid = case.config.validate().is_ok();
+    // The order of composition and the initialiser of D are a layer's.
+    let config = case.config.clone().composition(Composition::Kernel).d_init(DInit::Identity);
+    let valid = config.validate().is_ok();
     let compose = Compose::<T>::new(&case.config);
     assert_eq!(compose.is_ok(), valid && case.has_depth());
     if let Ok(compose) = compose {
-        composed(case, &compose);
+        composed(case, &config, &compose);
+    }
+    let at_once = DoConvolve::<T>::new(&case.config);
+    assert_eq!(at_once.is_ok(), valid);
+    if let Ok(at_once) = at_once
+        && let Ok(shape) = at_once.output_shape(case.input)
+        && case.is_small(shape)
+    {
+        convolved_at_once(case, &config, &at_once, shape);
     }
     let convolve = Convolve::<T>::new(conv);
     assert_eq!(convolve.is_ok(), conv.validate().is_ok());
@@ -37,14 +47,13 @@ pub fn check<T: Scalar>(case: &Case) {
     }
 }
 
-fn composed<T: Scalar>(case: &Case, compose: &Compose<T>) {
+fn composed<T: Scalar>(case: &Case, config: &DoConv2dConfig, compose: &Compose<T>) {
     let (values, layouts) = (case.values, case.layouts);
     let offset: Array3<T> = values.array("offset", 1, case.offset_shape());
     let w: Array3<T> = values.array("w", 1, case.w_shape());
     let bias = case.config.conv.bias.then(|| Array1::zeros(case.config.conv.out_channels));
-    let layer =
-        DoConv2d::from_parameters(case.config.clone(), Some(offset.clone()), w.clone(), bias)
-            .expect("a layer");
+    let layer = DoConv2d::from_parameters(config.clone(), Some(offset.clone()), w.clone(), bias)
+        .expect("a layer");
     let weight = layer.weight();
     assert_eq!(weight.shape(), compose.weight_shape());
     let dweight: Array4<T> = values.array("dweight", 2, case.weight_shape());
@@ -150,5 +159,64 @@ fn convolved<T: Scalar>(case: &Case, convolve: &Convolve<T>, output: [usize; 4])
             Conv2dGradientsMut { x: None, weight: Some(weight_into.view_mut()), bias: None };
         assert!(convolve.backward_into(x, weight, dy, places).is_err());
         assert!(y.is_untouched() && weight_into.is_untouched());
+    }
+}
+
+/// Composition and convolution at once, asked for any of the gradients.
+fn convolved_at_once<T: Scalar>(
+    case: &Case,
+    config: &DoConv2dConfig,
+    at_once: &DoConvolve<T>,
+    output: [usize; 4],
+) {
+    let (conv, values, layouts) = (&config.conv, case.values, case.layouts);
+    let x: Array4<T> = values.array("x", 2, case.input);
+    let offset = case.has_depth().then(|| values.array("offset", 1, case.offset_shape()));
+    let offset: Option<Array3<T>> = offset;
+    let w: Array3<T> = values.array("w", 1, case.w_shape());
+    let bias: Option<Array1<T>> = conv.bias.then(|| values.array("bias", 3, [conv.out_channels]));
+    let dy: Array4<T> = values.array("dy", 2, output);
+    let layer = DoConv2d::from_parameters(config.clone(), offset.clone(), w.clone(), bias.clone());
+    let layer = layer.expect("a layer");
+    let y = layer.forward(&x).expect("an output");
+    let gradients = layer.backward(&x, &dy).expect("gradients");
+    let dx = gradients.x.expect("the gradient of x");
+
+    let [lent_x, lent_dy] = [Lent::of(layouts, &x), Lent::of(layouts >> 9, &dy)];
+    let lent_w = Lent::of(layouts >> 18, &w);
+    let lent_offset = offset.map(|offset| Lent::of(layouts >> 27, &offset));
+    let lent_bias = bias.map(|bias| Lent::of(layouts >> 36, &bias));
+    let (x, dy, w) = (lent_x.view::<Ix4>(), lent_dy.view::<Ix4>(), lent_w.view::<Ix3>());
+    let offset = lent_offset.as_ref().map(|offset| offset.view::<Ix3>());
+    let bias = lent_bias.as_ref().map(|bias| bias.view::<Ix1>());
+    for wanted in 0..16 {
+        let wants = |index: usize| wanted >> index & 1 == 1;
+        let mut into = Lent::new(layouts >> 30, &output);
+        at_once.forward_into(x, offset, w, bias, into.view_mut::<Ix4>()).expect("an output");
+        expect_bits("y", &into.view::<Ix4>(), &y);
+        let mut dx_into = wants(0).then(|| Lent::new(layouts >> 37, dx.shape()));
+        let mut dw_into = wants(1).then(|| Lent::new(layouts >> 46, w.shape()));
+        let has_d = offset.is_some() && wants(2);
+        let mut dd_into = has_d.then(|| Lent::new(layouts >> 51, &case.offset_shape()));
+        let mut db_into = wants(3).then(|| Lent::new(layouts >> 55, &[conv.out_channels]));
+        let places = DoConv2dGradientsMut {
+            x: dx_into.as_mut().map(|dx| dx.view_mut()),
+            w: dw_into.as_mut().map(|dw| dw.view_mut()),
+            d_offset: dd_into.as_mut().map(|dd| dd.view_mut()),
+            bias: db_into.as_mut().map(|db| db.view_mut()),
+        };
+        at_once.backward_into(x, offset, w, dy, places).expect("gradients");
+        if let Some(into) = &dx_into {
+            expect_bits("dx", &into.view::<Ix4>(), &dx);
+        }
+        if let Some(into) = &dw_into {
+            expect_bits("dw", &into.view::<Ix3>(), &gradients.w);
+        }
+        if let (Some(into), Some(expected)) = (&dd_into, &gradients.d_offset) {
+            expect_bits("dd_offset", &into.view::<Ix3>(), expected);
+        }
+        if let (Some(into), Some(expected)) = (&db_into, &gradients.bias) {
+            expect_bits("dbias", &into.view::<Ix1>(), expected);
+        }
     }
 }

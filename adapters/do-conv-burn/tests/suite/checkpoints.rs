@@ -1,17 +1,15 @@
 //! Checkpoints that the published PyTorch code wrote, through burn's stores.
 
-mod common;
-
 use std::path::Path;
 
+use crate::common::core::reference::{Checkpoint, EPS, Layer, Net};
+use crate::common::core::{assert_within, gamma, golden, oracle};
+use crate::common::{array, config, tensor};
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::store::{ModuleSnapshot, PyTorchToBurnAdapter, PytorchStore, SafetensorsStore};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use common::core::reference::{Checkpoint, EPS, Layer, Net};
-use common::core::{assert_within, gamma, golden, oracle};
-use common::{array, config, tensor};
 use do_conv_burn::{DoConv2d, Pairing};
 
 /// The net of `mixed`, with the names of its checkpoint.

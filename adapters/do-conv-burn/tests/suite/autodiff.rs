@@ -1,15 +1,13 @@
 //! The engine's operations in burn's autodiff: which gradients are computed, from tensors however they lie, with
 //! and without checkpoints of the graph.
 
-mod common;
-
 use std::thread;
 
+use crate::common::{array, device};
 use burn::module::{Module, Param};
 use burn::nn::PaddingConfig2d;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Gradients, Shape, Tensor, TensorData};
-use common::{array, device};
 use do_conv_burn::{Algorithm, Conv2d, Conv2dConfig, DoConv2d, DoConv2dConfig};
 use ndarray::ArrayD;
 

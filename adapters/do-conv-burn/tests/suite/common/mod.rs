@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-#[path = "../../../../tests/common/mod.rs"]
+#[path = "../../../../../tests/common/mod.rs"]
 pub mod core;
 
 use burn::module::Param;

@@ -1,11 +1,9 @@
 //! The same layers as the core crate's: outputs, gradients through burn's autodiff, and folds.
 
-mod common;
-
+use crate::common::core::{Inputs, Numbers, Outputs, Problem, assert_within, gamma, oracle, table};
+use crate::common::{Element, array, config, layer, layer_of, solve, solve_of, tensor, tensor_of};
 use burn::tensor::Tensor;
 use burn::tensor::cast::ToElement;
-use common::core::{Inputs, Numbers, Outputs, Problem, assert_within, gamma, oracle, table};
-use common::{Element, array, config, layer, layer_of, solve, solve_of, tensor, tensor_of};
 use do_conv::{Algorithm, Composition, DoConv2d};
 
 fn assert_bits(what: &str, got: &Outputs, expected: Outputs) {

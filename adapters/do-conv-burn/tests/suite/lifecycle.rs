@@ -1,8 +1,7 @@
 //! A layer's life: from the start or from pretrained weights, through training and records, to the
 //! fold; and the same as a reparameterization of burn's own layers.
 
-mod common;
-
+use crate::common::{array, device};
 use burn::config::Config;
 use burn::module::{Module, Param, ParamGroup};
 use burn::nn::PaddingConfig2d;
@@ -11,7 +10,6 @@ use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Distribution, FloatDType, Tensor};
-use common::{array, device};
 use do_conv_burn::{DepthwiseKernel, DoConv2d, DoConv2dConfig, OverParameterize, Pairing};
 
 fn random<const N: usize>(shape: [usize; N]) -> Tensor<N> {

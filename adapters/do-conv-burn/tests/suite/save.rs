@@ -1,15 +1,13 @@
 //! Files that tell how their layers are paired, folded by the core crate.
 
-mod common;
-
 use std::path::Path;
 
+use crate::common::core::oracle::kernel;
+use crate::common::core::{Inputs, Problem, table};
+use crate::common::{array, config, device, layer, tensor};
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::store::{ModuleSnapshot, SafetensorsStore};
-use common::core::oracle::kernel;
-use common::core::{Inputs, Problem, table};
-use common::{array, config, device, layer, tensor};
 use do_conv::ErrorKind;
 use do_conv::checkpoint::{Checkpoint, FoldOptions, LayerOptions};
 use do_conv_burn::{DoConv2d, Pairing};

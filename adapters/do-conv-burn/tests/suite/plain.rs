@@ -1,8 +1,7 @@
 //! The plain layer that the engine runs: it takes the place of burn's, with its parameters, records and
 //! reparameterizations.
 
-mod common;
-
+use crate::common::{array, device};
 use burn::config::Config;
 use burn::module::{Module, Param, ParamGroup, Quantizer};
 use burn::nn::conv::{Conv2d as BurnConv2d, Conv2dConfig as BurnConv2dConfig};
@@ -11,7 +10,6 @@ use burn::optim::{AdamConfig, GradientsParams};
 use burn::store::ModuleSnapshot;
 use burn::tensor::quantization::{Calibration, QuantValue};
 use burn::tensor::{DType, Device, Distribution, Tensor};
-use common::{array, device};
 use do_conv_burn::{
     Algorithm, Conv2d, Conv2dConfig, DepthwiseKernel, DoConv2d, DoConv2dConfig, ErrorKind,
     OverParameterize, Pairing,

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use do_conv::{Algorithm, Error, ErrorKind, Result};
 
 use crate::config::of;
-use crate::engine::{Engine, Kernel};
+use crate::engine::{Engine, Kernel, expect_shape};
 use crate::{Conv2dConfig, DepthwiseKernel};
 
 /// burn's [`Conv2d`](burn::nn::conv::Conv2d), run by the core crate's engine on burn's CPU backend `flex`,
@@ -17,8 +17,7 @@ use crate::{Conv2dConfig, DepthwiseKernel};
 /// It has the parameters of burn's layer, by the same names, so records and checkpoints of models with one load
 /// into models with the other: to run a model of burn's layers on the engine, import this `Conv2d` where it
 /// imported burn's, and [`Conv2dConfig`](crate::Conv2dConfig) for burn's (whose files lack two fields of this
-/// one's). [`Conv2d::from_burn`] and
-/// [`Conv2d::to_burn`] convert a layer.
+/// one's). [`Conv2d::from_burn`] and [`Conv2d::to_burn`] convert a layer.
 ///
 /// ```
 /// use burn::nn::conv::Conv2dConfig;
@@ -99,11 +98,7 @@ impl Conv2d {
             .algorithm(algorithm);
         core.validate().map_err(|error| of(operation, error))?;
         if let Some(bias) = &bias {
-            let got: [usize; 1] = bias.lazy_shape().dims();
-            if got != [outputs] {
-                let (expected, got) = (format!("{:?}", [outputs]), format!("{got:?}"));
-                return Err(Error::new(ErrorKind::Shape, operation, "bias", expected, got));
-            }
+            expect_shape(operation, "bias", &[outputs], bias.lazy_shape().dims())?;
         }
         let engine = Engine::new(core.into(), padding.clone(), cpu_engine);
         Ok(Self { weight, bias, stride, kernel_size, dilation, groups, padding, engine })

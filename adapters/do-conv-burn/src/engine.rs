@@ -158,13 +158,13 @@ impl Engine {
         let bias = bias.map(Tensor::dequantize);
         let d_mul = match &kernel {
             Kernel::Plain(weight) => {
-                expect_shape(operation, "weight", &self.weight_shape(), weight)?;
+                expect_shape(operation, "weight", &self.weight_shape(), weight.dims())?;
                 None
             }
             Kernel::Composed(factors) => Some(self.expect_factors(operation, factors)?),
         };
         if let Some(bias) = &bias {
-            expect_shape(operation, "bias", &[self.config.conv.out_channels], bias)?;
+            expect_shape(operation, "bias", &[self.config.conv.out_channels], bias.dims())?;
         }
         let sides = self.sides(x.dims());
         let operators = self.operators(operation, sides, d_mul)?;
@@ -239,9 +239,9 @@ impl Engine {
         let Factors { w, d_offset, .. } = factors;
         let [outputs, n, rows, columns] = self.weight_shape();
         let d_mul = w.dims()[2];
-        expect_shape(operation, "W", &[outputs, n, d_mul], w)?;
+        expect_shape(operation, "W", &[outputs, n, d_mul], w.dims())?;
         let d_shape = [self.config.conv.in_channels, rows * columns, d_mul];
-        expect_shape(operation, "D", &d_shape, d_offset)?;
+        expect_shape(operation, "D", &d_shape, d_offset.dims())?;
         Ok(d_mul)
     }
 
@@ -342,15 +342,13 @@ pub fn expect_shape<const N: usize>(
     operation: &'static str,
     field: &'static str,
     expected: &[usize; N],
-    tensor: &Tensor<N>,
+    got: [usize; N],
 ) -> Result<()> {
-    match tensor.dims() {
-        got if got == *expected => Ok(()),
-        got => {
-            let (expected, got) = (format!("{expected:?}"), format!("{got:?}"));
-            Err(Error::new(ErrorKind::Shape, operation, field, expected, got))
-        }
+    if got == *expected {
+        return Ok(());
     }
+    let (expected, got) = (format!("{expected:?}"), format!("{got:?}"));
+    Err(Error::new(ErrorKind::Shape, operation, field, expected, got))
 }
 
 /// Refuses a tensor of another type than `x`.

@@ -194,7 +194,7 @@ impl DoConv2d {
             }
             (None, None) => {
                 let [outputs, n, _, _] = self.engine.weight_shape();
-                expect_shape(operation, "W", &[outputs, n, 1], &w)?;
+                expect_shape(operation, "W", &[outputs, n, 1], w.dims())?;
                 Ok(Kernel::Plain(w.reshape([outputs, n, 1, 1])))
             }
             (None, Some(identity)) => {

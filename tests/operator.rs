@@ -4,7 +4,10 @@ mod common;
 
 use common::{Inputs, Numbers, Problem, strategy, table};
 use do_conv::operator::{Compose, Conv2dGradientsMut, Convolve, DoConv2dGradientsMut, DoConvolve};
-use do_conv::{Composition, Conv2dConfig, DInit, DoConv2dConfig, ErrorKind, Init, Pairing, Scalar};
+use do_conv::{
+    Algorithm, Composition, Conv2dConfig, DInit, DoConv2d, DoConv2dConfig, ErrorKind, Init,
+    Pairing, Scalar,
+};
 use ndarray::{Array1, Array3, Array4, ShapeBuilder};
 use proptest::prelude::*;
 
@@ -68,9 +71,13 @@ fn solve<T: Scalar>(problem: &Problem, inputs: &Inputs) -> Solution<T> {
     Solution { weight, y, dx, dw, dd_offset, bias: db }
 }
 
-/// The same by the operator that is both at once.
-fn solve_at_once<T: Scalar>(problem: &Problem, inputs: &Inputs) -> Solution<T> {
-    let both = DoConvolve::new(&problem.config(Composition::Kernel)).unwrap();
+/// The same by the operator that is both at once, in the order of that composition.
+fn solve_at_once<T: Scalar>(
+    problem: &Problem,
+    inputs: &Inputs,
+    composition: Composition,
+) -> Solution<T> {
+    let both = DoConvolve::new(&problem.config(composition)).unwrap();
     // Axes in the other order.
     let (x, dy) = (inputs.x.mapv(T::round_from), inputs.dy.mapv(T::round_from));
     let reversed = |array: Array3<f64>| {
@@ -111,19 +118,24 @@ fn solve_at_once<T: Scalar>(problem: &Problem, inputs: &Inputs) -> Solution<T> {
 fn equals_the_layer<T: Scalar>(problem: &Problem, seed: u64) {
     let mut numbers = Numbers::new(seed);
     let inputs = problem.inputs(|| numbers.real());
-    let layer = problem.layer::<T>(&inputs, Composition::Kernel);
+    let mut layer = problem.layer::<T>(&inputs, Composition::Kernel);
     let x = inputs.x.mapv(T::round_from);
-    let y = layer.forward(&x).unwrap();
     let gradients = layer.backward(&x, &inputs.dy.mapv(T::round_from)).unwrap();
     let chained = solve::<T>(problem, &inputs);
     assert_eq!(chained.weight, layer.weight());
-    for got in [chained, solve_at_once::<T>(problem, &inputs)] {
-        assert_eq!(got.y, y);
-        assert_eq!(Some(&got.dx), gradients.x.as_ref());
-        assert_eq!(got.dw, gradients.w);
-        assert_eq!(got.dd_offset, gradients.d_offset);
+    let mut solutions = vec![(Composition::Kernel, chained)];
+    for composition in problem.compositions().into_iter().chain([Composition::Auto]) {
+        solutions.push((composition, solve_at_once::<T>(problem, &inputs, composition)));
+    }
+    // By features or by the kernel, the gradients are those of the kernel.
+    for (composition, got) in solutions {
+        layer.set_composition(composition).unwrap();
+        assert_eq!(got.y, layer.forward(&x).unwrap(), "{composition:?}");
+        assert_eq!(Some(&got.dx), gradients.x.as_ref(), "{composition:?}");
+        assert_eq!(got.dw, gradients.w, "{composition:?}");
+        assert_eq!(got.dd_offset, gradients.d_offset, "{composition:?}");
         if problem.bias {
-            assert_eq!(Some(&got.bias), gradients.bias.as_ref());
+            assert_eq!(Some(&got.bias), gradients.bias.as_ref(), "{composition:?}");
         }
     }
 }
@@ -281,14 +293,51 @@ fn factors_of_other_shapes_are_refused_and_nothing_is_written() {
     assert_eq!(y, Array4::from_elem((1, 4, 4, 4), 2.0));
 }
 
-/// Operators of kernels don't heed what is of features and of first parameters.
+/// Compositions round differently, so bits tell which one ran.
 #[test]
-fn the_order_of_composition_and_initialisers_dont_matter() {
-    let config = DoConv2dConfig::new(4, 4, [3, 3])
-        .groups(2)
-        .pairing(Pairing::PyTorch)
-        .composition(Composition::Feature)
-        .d_init(DInit::Random(Init::Uniform { bound: -1.0 }));
+fn an_image_goes_through_the_composition_that_was_chosen() {
+    let problem = Problem { in_channels: 32, out_channels: 32, bias: false, ..Problem::DENSE };
+    // Features take fewer multiply-accumulates for few pixels.
+    for (image, by_auto) in [([5, 6], Composition::Feature), ([9, 10], Composition::Kernel)] {
+        let problem = Problem { image, ..problem.clone() };
+        let mut numbers = Numbers::new(3);
+        let inputs = problem.inputs(|| numbers.real());
+        let y = |composition| solve_at_once::<f32>(&problem, &inputs, composition).y;
+        assert_ne!(y(Composition::Kernel), y(Composition::Feature));
+        assert_eq!(y(Composition::Auto), y(by_auto));
+
+        let input = inputs.x.dim().into();
+        for composition in [Composition::Kernel, Composition::Feature, Composition::Auto] {
+            let config = problem.config(composition).algorithm(Algorithm::Winograd4);
+            let operator: DoConvolve<f32> = DoConvolve::new(&config).unwrap();
+            let layer: DoConv2d<f32> = config.init(0).unwrap();
+            let algorithm = operator.algorithm(input).unwrap();
+            assert_eq!(algorithm, layer.algorithm(input).unwrap());
+            let chosen = if composition == Composition::Auto { by_auto } else { composition };
+            let by_feature = chosen == Composition::Feature;
+            assert_eq!(algorithm == Algorithm::Direct, by_feature, "{composition:?}, {image:?}");
+        }
+    }
+}
+
+#[test]
+fn feature_composition_is_refused_where_the_layer_refuses_it() {
+    let config = DoConv2dConfig::new(4, 4, [3, 3]).groups(2).pairing(Pairing::PyTorch);
+    assert!(DoConvolve::<f32>::new(&config.clone().composition(Composition::Auto)).is_ok());
+    let config = config.composition(Composition::Feature);
+    let mut expected = config.validate().unwrap_err();
+    expected.operation = "DoConvolve::new";
+    assert_eq!(DoConvolve::<f32>::new(&config).unwrap_err(), expected);
+    assert_eq!((expected.kind, &*expected.field), (ErrorKind::Config, "composition"));
+    // Where there is but the kernel, there is no order.
+    assert!(Compose::<f32>::new(&config).is_ok());
+}
+
+/// They are lent.
+#[test]
+fn how_parameters_start_doesnt_matter() {
+    let config = DoConv2dConfig::new(4, 4, [3, 3]);
+    let config = config.d_init(DInit::Random(Init::Uniform { bound: -1.0 }));
     assert!(config.validate().is_err());
     assert!(Compose::<f32>::new(&config).is_ok() && DoConvolve::<f32>::new(&config).is_ok());
 }

@@ -9,6 +9,8 @@ mod panels;
 use std::sync::OnceLock;
 
 use crate::compose::{Composer, Factors};
+use crate::config::Composition;
+use crate::config::algorithm::Algorithm;
 use crate::config::geometry::{Geometry, Spec};
 use crate::config::padding::PaddingMode;
 use crate::conv::engine::Engine;
@@ -20,6 +22,7 @@ use crate::conv::{self, KernelGradient};
 use crate::machine::Machine;
 use crate::machine::element::Element;
 use crate::machine::memory::{Buffer, Memory, Need, Room, Scratch};
+use counts::feature_is_cheaper;
 use panels::ComposedPanels;
 
 /// The kernel of a convolution.
@@ -124,6 +127,49 @@ impl Composer {
         match d_offset {
             Some(d_offset) => KernelSource::Composed(Factors { composer: self, d_offset, w }),
             None => KernelSource::Plain(w),
+        }
+    }
+}
+
+impl Composition {
+    /// Whether an image is computed by features, which there are none of without a `D`.
+    fn is_by_feature(self, geometry: &Geometry, composer: &Composer) -> bool {
+        let chosen = match self {
+            Self::Kernel => false,
+            Self::Feature => true,
+            Self::Auto => {
+                composer.pairing.is_by_input_channel(&geometry.spec)
+                    && feature_is_cheaper(geometry, composer)
+            }
+        };
+        chosen && composer.taps > 1
+    }
+
+    /// The algorithm of a forward pass: by features there is only the direct sum.
+    pub(crate) fn algorithm(self, geometry: &Geometry, composer: &Composer) -> Algorithm {
+        match self.is_by_feature(geometry, composer) {
+            true => Algorithm::Direct,
+            false => geometry.algorithm(),
+        }
+    }
+}
+
+impl<T: Ops> KernelSource<'_, T> {
+    /// Writes `y = kernel * x + bias`, in the order of `D` and `W` that the composition chooses.
+    pub fn convolve(
+        self,
+        composition: Composition,
+        memory: &Memory<T>,
+        geometry: &Geometry,
+        x: &[T],
+        bias: Option<&[T]>,
+        y: &mut [T],
+    ) -> Room<()> {
+        match self {
+            Self::Composed(factors) if composition.is_by_feature(geometry, factors.composer) => {
+                T::convolve_features(memory, geometry, factors, x, bias, y)
+            }
+            kernel => T::convolve(memory, geometry, x, kernel, None, bias, y),
         }
     }
 }

@@ -17,7 +17,6 @@ use crate::config::geometry::{Geometry, Spec};
 use crate::config::init::DInit;
 use crate::config::{Composition, Conv2dConfig, DoConv2dConfig};
 use crate::do_conv::KernelSource;
-use crate::do_conv::counts::feature_is_cheaper;
 use crate::error::{Operation, Result};
 use crate::machine::memory::Memory;
 use crate::operator::{DoConv2dGradientsMut, FactorGradients};
@@ -301,8 +300,7 @@ impl<T: Scalar> DoConv2d<T> {
     /// As [`DoConv2d::output_shape`].
     pub fn algorithm(&self, input: [usize; 4]) -> Result<Algorithm> {
         let geometry = Geometry::new(Operation("DoConv2d::algorithm"), &self.spec, input)?;
-        let by_feature = self.d_offset.is_some() && self.composes_features(&geometry);
-        Ok(if by_feature { Algorithm::Direct } else { geometry.algorithm() })
+        Ok(self.config.composition.algorithm(&geometry, &self.composer))
     }
 
     /// Convolves `x`, `[B, I, H, W]` with any strides; gives `[B, O, OH, OW]`.
@@ -393,17 +391,6 @@ impl<T: Scalar> DoConv2d<T> {
         })
     }
 
-    fn composes_features(&self, geometry: &Geometry) -> bool {
-        match self.config.composition {
-            Composition::Kernel => false,
-            Composition::Feature => true,
-            Composition::Auto => {
-                self.config.pairing.is_by_input_channel(&self.spec)
-                    && feature_is_cheaper(geometry, &self.composer)
-            }
-        }
-    }
-
     /// Writes `y`.
     fn convolve(
         &self,
@@ -417,13 +404,8 @@ impl<T: Scalar> DoConv2d<T> {
         let w = contiguous(self.w.view());
         let d_offset = self.d_offset.as_ref().map(|d_offset| contiguous(d_offset.view()));
         let kernel = self.composer.kernel(&w, d_offset.as_deref());
-        let by_feature = self.composes_features(geometry);
-        operation.fill("y", y, |y| match kernel {
-            KernelSource::Composed(factors) if by_feature => {
-                T::convolve_features(&self.memory, geometry, factors, x, bias, y)
-            }
-            kernel => T::convolve(&self.memory, geometry, x, kernel, None, bias, y),
-        })
+        let (composition, memory) = (self.config.composition, &self.memory);
+        operation.fill("y", y, |y| kernel.convolve(composition, memory, geometry, x, bias, y))
     }
 
     /// Writes gradients, which are the same for both compositions.

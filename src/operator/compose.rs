@@ -27,7 +27,8 @@ impl<T: Scalar> Compose<T> {
     /// kernel, which has no `D`.
     pub fn new(config: &DoConv2dConfig) -> Result<Self> {
         const OPERATION: Operation = Operation("Compose::new");
-        let config = of_kernels(config);
+        let (composition, d_init) = (Composition::Kernel, DInit::Identity);
+        let config = DoConv2dConfig { composition, d_init, ..config.clone() };
         let (spec, d_mul) = config.spec(OPERATION)?;
         if spec.taps() == 1 {
             let expected = "more than one tap: a 1×1 kernel has no D";
@@ -114,10 +115,4 @@ impl<T: Scalar> Compose<T> {
         let shape = self.composer.d_shape();
         operation.expect_optional_shape(field, shape.as_ref().map(|shape| &shape[..]), Some(got))
     }
-}
-
-/// The configuration without what an operator of composed kernels doesn't heed.
-pub(super) fn of_kernels(config: &DoConv2dConfig) -> DoConv2dConfig {
-    let (composition, d_init) = (Composition::Kernel, DInit::Identity);
-    DoConv2dConfig { composition, d_init, ..config.clone() }
 }

@@ -2,25 +2,27 @@
 
 use ndarray::{ArrayView1, ArrayView3, ArrayView4, ArrayViewMut1, ArrayViewMut3, ArrayViewMut4};
 
-use super::compose::of_kernels;
 use crate::array::Target;
 use crate::compose::Composer;
-use crate::config::DoConv2dConfig;
 use crate::config::algorithm::Algorithm;
 use crate::config::geometry::{Geometry, Spec};
+use crate::config::init::DInit;
+use crate::config::{Composition, DoConv2dConfig};
 use crate::do_conv::{KernelSource, KernelTarget, Targets};
 use crate::error::{Operation, Result};
 use crate::machine::memory::Memory;
 use crate::scalar::Scalar;
 
-/// A [`DoConv2d`](crate::DoConv2d) by [`Composition::Kernel`](crate::Composition::Kernel), of parameters that
-/// are lent for each call: [`Compose`](crate::operator::Compose) and [`Convolve`](crate::operator::Convolve)
-/// at once, with the same bits. Where it can, it composes the kernel where it is read, so that the kernel and
-/// its gradient never are arrays. Keeps buffers from call to call; a clone starts without.
+/// A [`DoConv2d`](crate::DoConv2d), of parameters that are lent for each call, with the layer's bits under each
+/// [`Composition`]. By the kernel it is [`Compose`](crate::operator::Compose) and
+/// [`Convolve`](crate::operator::Convolve) at once, with the same bits; where it can, it composes the kernel where
+/// it is read, so that the kernel and its gradient never are arrays. Keeps buffers from call to call; a clone
+/// starts without.
 #[derive(Debug, Clone)]
 pub struct DoConvolve<T> {
     spec: Spec,
     composer: Composer,
+    composition: Composition,
     memory: Memory<T>,
 }
 
@@ -40,16 +42,16 @@ pub struct DoConv2dGradientsMut<'a, T> {
 }
 
 impl<T: Scalar> DoConvolve<T> {
-    /// The layer of that geometry and pairing. Initialisers, the order of composition and
+    /// The layer of that geometry, pairing and composition. How `D` starts and
     /// [`Conv2dConfig::bias`](crate::Conv2dConfig::bias) don't matter: each call says whether there is a bias.
     ///
     /// # Errors
     /// As [`DoConv2dConfig::init`], [`ErrorKind::Memory`](crate::ErrorKind::Memory) aside.
     pub fn new(config: &DoConv2dConfig) -> Result<Self> {
-        let config = of_kernels(config);
+        let config = DoConv2dConfig { d_init: DInit::Identity, ..config.clone() };
         let (spec, d_mul) = config.spec(Operation("DoConvolve::new"))?;
         let composer = Composer::new(&spec, d_mul, config.pairing);
-        Ok(Self { spec, composer, memory: Memory::default() })
+        Ok(Self { spec, composer, composition: config.composition, memory: Memory::default() })
     }
 
     /// The shape `[B, O, OH, OW]` of the output for an input `[B, I, H, W]`.
@@ -60,13 +62,15 @@ impl<T: Scalar> DoConvolve<T> {
         Ok(Geometry::new(Operation("DoConvolve::output_shape"), &self.spec, input)?.output_shape())
     }
 
-    /// The algorithm that computes the convolution and its gradients for an input `[B, I, H, W]`, as
-    /// [`Convolve::algorithm`](crate::operator::Convolve::algorithm) says.
+    /// The algorithm that computes a forward pass for an input `[B, I, H, W]`, as
+    /// [`DoConv2d::algorithm`](crate::DoConv2d::algorithm) says; gradients have that of
+    /// [`Convolve::algorithm`](crate::operator::Convolve::algorithm).
     ///
     /// # Errors
     /// As [`DoConvolve::output_shape`].
     pub fn algorithm(&self, input: [usize; 4]) -> Result<Algorithm> {
-        Ok(Geometry::new(Operation("DoConvolve::algorithm"), &self.spec, input)?.algorithm())
+        let geometry = Geometry::new(Operation("DoConvolve::algorithm"), &self.spec, input)?;
+        Ok(self.composition.algorithm(&geometry, &self.composer))
     }
 
     /// Writes `y = (Dᵀ∘W) * x + bias` for `d_offset`, `[I, M·N, S]`, which a 1×1 kernel has none of, and `w`,
@@ -96,12 +100,15 @@ impl<T: Scalar> DoConvolve<T> {
         let d_offset = d_offset.map(|d_offset| OPERATION.ordered("d_offset", d_offset));
         let d_offset = d_offset.transpose()?;
         let bias = bias.map(|bias| OPERATION.ordered("bias", bias)).transpose()?;
-        let (memory, kernel) = (&self.memory, self.composer.kernel(&w, d_offset.as_deref()));
-        OPERATION
-            .fill("y", y, |y| T::convolve(memory, &geometry, &x, kernel, None, bias.as_deref(), y))
+        let (composition, memory) = (self.composition, &self.memory);
+        let kernel = self.composer.kernel(&w, d_offset.as_deref());
+        OPERATION.fill("y", y, |y| {
+            kernel.convolve(composition, memory, &geometry, &x, bias.as_deref(), y)
+        })
     }
 
-    /// Writes the gradients of `Σ dy·y` that are wanted over what `gradients` held before.
+    /// Writes the gradients of `Σ dy·y` that are wanted over what `gradients` held before. They are those of the
+    /// composed kernel whatever the composition.
     ///
     /// # Errors
     /// As [`DoConvolve::forward_into`], and [`ErrorKind::Shape`](crate::ErrorKind::Shape) for a `dy`,

@@ -1,9 +1,9 @@
 //! What layers compute, without parameters of their own: for frameworks that keep parameters, images
 //! and gradients in tensors of theirs and lend them for a call.
 //!
-//! A DO-Conv layer is [`DoConvolve`]; or [`Compose`], then [`Convolve`] by the kernel that comes out, where
-//! that is wanted by itself. Each has gradients of its own, so a framework's autodiff can chain them. The
-//! adapters for burn and candle are made of the three.
+//! A DO-Conv layer is [`DoConvolve`], by either [`Composition`](crate::Composition); or [`Compose`], then
+//! [`Convolve`] by the kernel that comes out, where that is wanted by itself. Each has gradients of its own, so a
+//! framework's autodiff can chain them. The adapters for burn and candle are made of the three.
 //!
 //! ```
 //! use do_conv::DoConv2dConfig;

@@ -2,7 +2,7 @@
 
 use burn::config::Config;
 use burn::nn::{Initializer, PaddingConfig2d, conv};
-use do_conv::{Algorithm, Error, ErrorKind, Pairing};
+use do_conv::{Algorithm, Composition, Error, ErrorKind, Pairing};
 
 /// Configuration of a [`Conv2d`](crate::Conv2d): that of
 /// [burn's](burn::nn::conv::Conv2dConfig) and an algorithm.
@@ -122,6 +122,11 @@ pub struct DoConv2dConfig {
     /// How that engine computes convolutions and their gradients. Default: [`Algorithm::Direct`].
     #[config(default = "Algorithm::Direct")]
     pub algorithm: Algorithm,
+    /// In which order that engine applies `D` and `W` to images of `f32` and `f64`. Half types, and burn's own
+    /// operations, take the composed kernel, which is the same function; so do all gradients. Default:
+    /// [`Composition::Kernel`].
+    #[config(default = "Composition::Kernel")]
+    pub composition: Composition,
 }
 
 impl DoConv2dConfig {
@@ -138,6 +143,7 @@ impl DoConv2dConfig {
             .dilation(self.dilation)
             .groups(self.groups)
             .pairing(self.pairing)
+            .composition(self.composition)
             .algorithm(self.algorithm);
         core.d_mul = self.d_mul;
         core.validate().map_err(|error| of(operation, error))?;

@@ -138,7 +138,7 @@ impl Conv2d {
     /// # Errors
     /// For another number of channels and an image too small for the kernel.
     pub fn algorithm(&self, input: [usize; 4]) -> Result<Algorithm> {
-        self.engine.algorithm("Conv2d::algorithm", input)
+        self.engine.algorithm("Conv2d::algorithm", input, None)
     }
 
     /// Convolves `x`, `[B, I, H, W]`; gives `[B, O, OH, OW]`, as burn's layer does.

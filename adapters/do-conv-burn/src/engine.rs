@@ -11,15 +11,15 @@ use burn::tensor::{DType, Tensor};
 #[cfg(not(feature = "flex"))]
 use do_conv::Scalar as Native;
 use do_conv::operator::{Compose, Convolve, DoConvolve};
-use do_conv::{Algorithm, DoConv2dConfig, Error, ErrorKind, Result};
+use do_conv::{Algorithm, Composition, DoConv2dConfig, Error, ErrorKind, Result};
 
 use crate::config::of;
 use crate::fallback;
 #[cfg(feature = "flex")]
 use crate::flex::{self, Native};
 
-/// A layer's geometry and pairing, checked once. Keeps operators and their buffers from call to call, those of the
-/// last few paddings and multipliers; clones share them.
+/// A layer's geometry, pairing and composition, checked once. Keeps operators and their buffers from call to call,
+/// those of the last few paddings and multipliers; clones share them.
 #[derive(Clone)]
 pub struct Engine {
     /// Without a padding, which may depend on the image, and without `D`'s multiplier.
@@ -66,7 +66,6 @@ pub struct Operators {
 
 /// The core's operators for one element type.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "flex"), expect(dead_code, reason = "shapes are checked by one of them"))]
 pub struct OperatorsOf<T> {
     pub convolve: Convolve<T>,
     /// By and of a composed kernel; none for a plain one.
@@ -114,6 +113,17 @@ impl Engine {
         Self { config: self.config.algorithm(algorithm), recent: Arc::default(), ..self }
     }
 
+    /// The same with `D` and `W` in that order. Refuses, in the name of `operation`, one that the pairing hasn't.
+    pub fn with_composition(
+        self,
+        operation: &'static str,
+        composition: Composition,
+    ) -> Result<Self> {
+        let config = self.config.composition(composition);
+        config.validate().map_err(|error| of(operation, error))?;
+        Ok(Self { config, recent: Arc::default(), ..self })
+    }
+
     /// What the layer is, without its padding and `d_mul`.
     pub fn config(&self) -> &DoConv2dConfig {
         &self.config
@@ -136,13 +146,21 @@ impl Engine {
         [conv.out_channels, conv.in_channels / conv.groups, rows, columns]
     }
 
-    /// The algorithm that computes an image `[B, I, H, W]` on `flex`.
-    pub fn algorithm(&self, operation: &'static str, input: [usize; 4]) -> Result<Algorithm> {
-        let conv = self.config.conv.clone().padding(self.sides(input));
-        let convolve = Convolve::<f32>::new(&conv);
-        convolve
-            .and_then(|convolve| convolve.algorithm(input))
-            .map_err(|error| of(operation, error))
+    /// The algorithm of a forward pass for an image `[B, I, H, W]` on `flex`, by a kernel that is composed if there
+    /// is a `d_mul`.
+    pub fn algorithm(
+        &self,
+        operation: &'static str,
+        input: [usize; 4],
+        d_mul: Option<usize>,
+    ) -> Result<Algorithm> {
+        let operators = self.operators(operation, self.sides(input), d_mul)?;
+        let OperatorsOf { convolve, composed, .. } = &operators.single;
+        let algorithm = match composed {
+            Some((do_convolve, _)) => do_convolve.algorithm(input),
+            None => convolve.algorithm(input),
+        };
+        algorithm.map_err(|error| of(operation, error))
     }
 
     /// `kernel * x + bias`, `[B, O, OH, OW]`, or why that can't be.

@@ -30,7 +30,7 @@ pub fn convolve(
     let dtype = x.dtype();
     let kernel = match kernel {
         Kernel::Plain(weight) => KernelOf::Plain(cast(weight, native).into_dispatch()),
-        // The kernel is rounded to the half type, as a fold's is.
+        // The kernel is rounded to the half type, as a fold's is, whatever the composition.
         Kernel::Composed(factors) if dtype != native => {
             let weight = compose(factors, operators.clone(), native);
             KernelOf::Plain(cast(weight, native).into_dispatch())

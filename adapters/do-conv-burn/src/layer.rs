@@ -7,7 +7,7 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Initializer, conv};
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Device, Tensor};
-use do_conv::{Algorithm, Error, ErrorKind, Pairing, Result};
+use do_conv::{Algorithm, Composition, Error, ErrorKind, Pairing, Result};
 
 use crate::conv2d::expect_kernel_size;
 use crate::engine::{Engine, Factors, Kernel, expect_shape};
@@ -51,8 +51,8 @@ impl DoConv2dConfig {
     ///
     /// # Errors
     /// For a zero size, groups that don't divide the channels, and a `d_mul` smaller than `M·N` or one
-    /// for a 1×1 kernel; for parameters that there is no room for; for the initializer `Orthogonal` with
-    /// a bias, which it can't draw.
+    /// for a 1×1 kernel; for [`Composition::Feature`] with a pairing that has none; for parameters that there
+    /// is no room for; for the initializer `Orthogonal` with a bias, which it can't draw.
     pub fn try_init(&self, device: &Device) -> Result<DoConv2d> {
         self.try_init_of("DoConv2dConfig::try_init", device)
     }
@@ -133,14 +133,25 @@ impl DoConv2d {
         self
     }
 
-    /// The algorithm that computes an image `[B, I, H, W]` on `flex`: the one that was
-    /// [chosen](DoConv2dConfig::algorithm), where [`Algorithm`] says that it applies, else
-    /// [`Algorithm::Direct`].
+    /// The layer with `D` and `W` applied in that [order](DoConv2dConfig::composition), on `flex`.
     ///
     /// # Errors
-    /// For another number of channels and an image too small for the kernel.
+    /// For [`Composition::Feature`] with a pairing that has none.
+    pub fn with_composition(mut self, composition: Composition) -> Result<Self> {
+        self.engine = self.engine.with_composition("DoConv2d::with_composition", composition)?;
+        Ok(self)
+    }
+
+    /// The algorithm of a forward pass for an image `[B, I, H, W]` on `flex`: by kernel composition the one that
+    /// was [chosen](DoConv2dConfig::algorithm), where [`Algorithm`] says that it applies, else
+    /// [`Algorithm::Direct`]. Gradients and half types have that of the kernel whatever the composition.
+    ///
+    /// # Errors
+    /// For another number of channels, an image too small for the kernel, and a `W` that was given another shape.
     pub fn algorithm(&self, input: [usize; 4]) -> Result<Algorithm> {
-        self.engine.algorithm("DoConv2d::algorithm", input)
+        let [_, _, d_mul] = self.W.lazy_shape().dims();
+        let d_mul = self.D.as_ref().map(|_| d_mul);
+        self.engine.algorithm("DoConv2d::algorithm", input, d_mul)
     }
 
     /// The composed kernel `W'`, `[O, I/g, M, N]`, which the layer convolves by. Gradients flow through
@@ -234,8 +245,8 @@ impl DoConv2d {
     }
 
     /// The plain convolution by the composed kernel that the core crate's engine runs on `flex`, by this layer's
-    /// algorithm: its outputs have the bits of this layer's on every backend. The engine
-    /// [keeps](Conv2d::keep) a kernel of `f32` or `f64` as it packs it.
+    /// algorithm: its outputs have the bits of this layer's under [`Composition::Kernel`], on every backend. The
+    /// engine [keeps](Conv2d::keep) a kernel of `f32` or `f64` as it packs it.
     ///
     /// # Panics
     /// As [`DoConv2d::weight`].
@@ -292,7 +303,7 @@ impl ModuleDisplay for DoConv2d {
 
     fn custom_content(&self, content: Content) -> Option<Content> {
         let [_, _, d_mul] = self.W.lazy_shape().dims();
-        let do_conv::DoConv2dConfig { conv, pairing, .. } = self.engine.config();
+        let do_conv::DoConv2dConfig { conv, pairing, composition, .. } = self.engine.config();
         content
             .add("ch_in", &conv.in_channels)
             .add("ch_out", &conv.out_channels)
@@ -303,6 +314,7 @@ impl ModuleDisplay for DoConv2d {
             .add_debug_attribute("padding", self.engine.padding())
             .add("d_mul", &d_mul)
             .add_debug_attribute("pairing", pairing)
+            .add_debug_attribute("composition", composition)
             .add_debug_attribute("algorithm", &conv.algorithm)
             .optional()
     }

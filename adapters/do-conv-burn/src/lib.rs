@@ -76,7 +76,8 @@
 //! threads. `f32` and `f64` are native; of `f16` and `bf16` sums are `f32`, and composed kernels, outputs and
 //! gradients are rounded to their type. On every
 //! other backend, and where [`cpu_engine`](DoConv2dConfig::cpu_engine) is off, layers are made of burn's
-//! operations, from the same code.
+//! operations, from the same code, and convolve by the composed kernel whatever their
+//! [`composition`](DoConv2dConfig::composition).
 //!
 //! burn has no way to give another operation to its own `Conv2d`. A model of those that is over-parameterized has its
 //! kernels composed by the engine, and convolves by burn; with this crate's [`Conv2d`] it does both by the
@@ -103,7 +104,7 @@ mod reparameterize;
 
 pub use config::{Conv2dConfig, DoConv2dConfig};
 pub use conv2d::Conv2d;
-pub use do_conv::{Algorithm, Error, ErrorKind, Pairing};
+pub use do_conv::{Algorithm, Composition, Error, ErrorKind, Pairing};
 pub use layer::DoConv2d;
 pub use reparameterize::{DepthwiseKernel, OverParameterize};
 

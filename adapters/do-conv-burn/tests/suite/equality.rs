@@ -1,7 +1,9 @@
 //! The same layers as the core crate's: outputs, gradients through burn's autodiff, and folds.
 
 use crate::common::core::{Inputs, Numbers, Outputs, Problem, assert_within, gamma, oracle, table};
-use crate::common::{Element, array, config, layer, layer_of, solve, solve_of, tensor, tensor_of};
+use crate::common::{
+    Element, array, config, device, layer, layer_of, solve, solve_of, tensor, tensor_of,
+};
 use burn::tensor::Tensor;
 use burn::tensor::cast::ToElement;
 use do_conv::{Algorithm, Composition, DoConv2d};
@@ -16,8 +18,12 @@ fn assert_bits(what: &str, got: &Outputs, expected: Outputs) {
 
 fn equals_the_core<T: Element>() {
     for (name, problem, inputs) in table::cases() {
-        let got = solve_of::<T>(&layer_of::<T>(config(&problem), &inputs), &inputs);
-        assert_bits(name, &got, problem.solve::<T>(&inputs, Composition::Kernel));
+        for composition in problem.compositions().into_iter().chain([Composition::Auto]) {
+            let layer = layer_of::<T>(config(&problem).with_composition(composition), &inputs);
+            let expected = problem.solve::<T>(&inputs, composition);
+            let what = format!("{name}, {composition:?}");
+            assert_bits(&what, &solve_of::<T>(&layer, &inputs), expected);
+        }
     }
 }
 
@@ -158,4 +164,59 @@ fn every_algorithm_has_the_bits_of_the_core_in_f32() {
 #[test]
 fn every_algorithm_has_the_bits_of_the_core_in_f64() {
     every_algorithm_has_the_bits_of_the_core::<f64>();
+}
+
+/// Features round differently, so outputs tell what ran: the engine heeds the composition, forward; gradients, and
+/// burn's operations, are those of the kernel.
+fn features_are_of_the_engines_forward_pass<T: Element>() {
+    let problem = Problem { in_channels: 32, out_channels: 40, image: [13, 18], ..Problem::DENSE };
+    let mut numbers = Numbers::new(7);
+    let inputs = problem.inputs(|| numbers.real());
+    for engine in [true, false] {
+        let config = config(&problem).with_cpu_engine(engine);
+        let by_kernel = layer_of::<T>(config.clone(), &inputs);
+        let kernels = solve_of::<T>(&by_kernel, &inputs);
+        // However it was chosen, and after another.
+        let chosen = by_kernel.with_composition(Composition::Feature).unwrap();
+        let made = layer_of::<T>(config.with_composition(Composition::Feature), &inputs);
+        for layer in [chosen, made] {
+            let got = solve_of::<T>(&layer, &inputs);
+            for ((output, got), (_, by_kernel)) in got.iter().zip(&kernels) {
+                let same = got.mapv(f64::to_bits) == by_kernel.mapv(f64::to_bits);
+                assert_eq!(same, !engine || *output != "y", "engine: {engine}, {output}");
+            }
+            let again = layer.with_composition(Composition::Kernel).unwrap();
+            assert_bits("by kernel again", &solve_of::<T>(&again, &inputs), kernels.clone());
+        }
+    }
+}
+
+#[test]
+fn features_are_of_the_engines_forward_pass_in_f32() {
+    features_are_of_the_engines_forward_pass::<f32>();
+}
+
+#[test]
+fn features_are_of_the_engines_forward_pass_in_f64() {
+    features_are_of_the_engines_forward_pass::<f64>();
+}
+
+/// Winograd's are of the kernel; `Auto` takes features for few pixels.
+#[test]
+fn the_algorithm_is_that_of_the_composition() {
+    let problem = Problem { in_channels: 32, out_channels: 32, ..Problem::DENSE };
+    let config = config(&problem).with_algorithm(Algorithm::Winograd4);
+    for (size, by_auto) in [(5, Algorithm::Direct), (12, Algorithm::Winograd4)] {
+        for (composition, expected) in [
+            (Composition::Kernel, Algorithm::Winograd4),
+            (Composition::Feature, Algorithm::Direct),
+            (Composition::Auto, by_auto),
+        ] {
+            let layer = config.clone().with_composition(composition).init(&device());
+            let algorithm = layer.algorithm([1, 32, size, size]).unwrap();
+            assert_eq!(algorithm, expected, "{composition:?}, {size}");
+            let folded = layer.fold_for_cpu().algorithm([1, 32, size, size]).unwrap();
+            assert_eq!(folded, Algorithm::Winograd4);
+        }
+    }
 }

@@ -6,7 +6,9 @@ use burn::module::{Lora, Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{GroupNorm, GroupNormConfig, Initializer, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use do_conv_burn::{DepthwiseKernel, DoConv2d, DoConv2dConfig, ErrorKind, OverParameterize};
+use do_conv_burn::{
+    Composition, DepthwiseKernel, DoConv2d, DoConv2dConfig, ErrorKind, OverParameterize, Pairing,
+};
 
 #[test]
 fn layers_that_cant_be() {
@@ -36,6 +38,14 @@ fn layers_that_cant_be() {
             config([4, 6], [1, 1]).with_d_mul(Some(1)),
             "d_mul: expected none: a 1×1 kernel has no D, got 1",
         ),
+        (
+            config([4, 6], [3, 3])
+                .with_groups(2)
+                .with_pairing(Pairing::PyTorch)
+                .with_composition(Composition::Feature),
+            "composition: expected Kernel or Auto: D is not paired by input channel, got Feature \
+             with pairing PyTorch and 2 groups of 2 to 3 channels",
+        ),
     ];
     for (config, expected) in cases {
         let error = config.try_init(&Device::flex()).unwrap_err();
@@ -52,6 +62,16 @@ fn layers_that_cant_be() {
     let orthogonal = config([4, 6], [3, 3]).with_initializer(orthogonal);
     assert_eq!(kind(orthogonal.clone()), ErrorKind::Config);
     assert!(orthogonal.with_bias(false).try_init(&Device::flex()).is_ok());
+}
+
+#[test]
+fn a_composition_that_the_pairing_hasnt() {
+    let config = DoConv2dConfig::new([4, 6], [3, 3]).with_groups(2);
+    let layer = config.with_pairing(Pairing::TensorFlow).init(&Device::flex());
+    let layer = layer.with_composition(Composition::Auto).unwrap();
+    let error = layer.with_composition(Composition::Feature).unwrap_err();
+    assert_eq!((error.kind, &*error.field), (ErrorKind::Config, "composition"));
+    assert_eq!(error.operation, "DoConv2d::with_composition");
 }
 
 #[test]

@@ -10,7 +10,9 @@ use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Distribution, FloatDType, Tensor};
-use do_conv_burn::{DepthwiseKernel, DoConv2d, DoConv2dConfig, OverParameterize, Pairing};
+use do_conv_burn::{
+    Composition, DepthwiseKernel, DoConv2d, DoConv2dConfig, OverParameterize, Pairing,
+};
 
 fn random<const N: usize>(shape: [usize; N]) -> Tensor<N> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device())
@@ -155,6 +157,7 @@ fn configurations_survive_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.json");
     let config = config().with_d_mul(Some(7)).with_pairing(Pairing::TensorFlow);
+    let config = config.with_composition(Composition::Auto);
     config.save(&path).unwrap();
     let loaded = DoConv2dConfig::load(&path).unwrap();
     assert_eq!(format!("{loaded:?}"), format!("{config:?}"));
@@ -166,7 +169,7 @@ fn a_layer_shows_what_it_is() {
         config().with_d_mul(Some(8)).init(&device()).to_string(),
         "DoConv2d {ch_in: 4, ch_out: 6, kernel_size: [3, 2], stride: [2, 2], dilation: [1, 1], \
          groups: 2, padding: Explicit(1, 0, 0, 2), d_mul: 8, pairing: InputChannel, \
-         algorithm: Direct, params: 294}"
+         composition: Kernel, algorithm: Direct, params: 294}"
     );
 }
 
@@ -395,6 +398,10 @@ fn every_type_of_numbers() {
         trained.D = Some(Param::from_tensor(step.detach()));
         let folded = trained.fold_for_cpu().forward(x.clone());
         assert_eq!(bytes(folded), bytes(trained.forward(x.clone())));
+        // Of half types the kernel is composed, and rounded, whatever the composition.
+        let by_feature = trained.clone().with_composition(Composition::Feature).unwrap();
+        let same = bytes(by_feature.forward(x.clone())) == bytes(trained.forward(x.clone()));
+        assert_eq!(same, dtype != FloatDType::F64, "{dtype:?}");
         // `D` may have another type.
         let mut mixed = layer;
         mixed.D = Some(Param::from_tensor(d_offset.cast(FloatDType::F32).detach()));

@@ -12,7 +12,7 @@ use ndarray::Array4;
 pub const SIDE: usize = 28;
 pub const CLASSES: usize = 10;
 
-const PIXELS: usize = SIDE * SIDE;
+pub const PIXELS: usize = SIDE * SIDE;
 const IMAGES_MAGIC: u32 = 0x803;
 const LABELS_MAGIC: u32 = 0x801;
 
@@ -71,18 +71,23 @@ impl Set {
         self.images.len()
     }
 
+    /// An image, row by row, and its label.
+    pub fn image(&self, index: usize) -> (&[u8; PIXELS], u8) {
+        (&self.images[index], self.labels[index])
+    }
+
     /// The images at `indices`, scaled to 0..1, and their labels.
-    pub fn batch(
-        &self,
-        indices: impl ExactSizeIterator<Item = usize> + Clone,
-    ) -> (Array4<f32>, Vec<u8>) {
+    pub fn batch(&self, indices: impl ExactSizeIterator<Item = usize>) -> (Array4<f32>, Vec<u8>) {
         let mut x = Array4::zeros((indices.len(), 1, SIDE, SIDE));
-        for (mut x, index) in x.outer_iter_mut().zip(indices.clone()) {
-            for (x, &pixel) in x.iter_mut().zip(&self.images[index]) {
+        let mut labels = Vec::with_capacity(indices.len());
+        for (mut x, index) in x.outer_iter_mut().zip(indices) {
+            let (pixels, label) = self.image(index);
+            for (x, &pixel) in x.iter_mut().zip(pixels) {
                 *x = f32::from(pixel) / 255.0;
             }
+            labels.push(label);
         }
-        (x, indices.map(|index| self.labels[index]).collect())
+        (x, labels)
     }
 
     /// All of the set in order, `size` images at a time (the last batch may be smaller).

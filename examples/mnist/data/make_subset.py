@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Cut a class-balanced subset out of the full MNIST set.
+"""Cut a class-balanced subset out of the full MNIST or Fashion-MNIST set.
 
-    python3 make_subset.py FULL_SET_FOLDER OUTPUT_FOLDER
+    python3 make_subset.py FULL_SET_FOLDER OUTPUT_FOLDER [TRAINING TEST]
 
-Both folders hold the four gzip-compressed IDX files under their usual names. The first images of
-every class are kept, in the order of the full set; there is no chance in it, and equal input gives
-equal files (the compressed bytes may differ between builds of zlib, never what they unpack to).
+TRAINING and TEST are images of each class, 704 and 200 without. Both folders hold the four
+gzip-compressed IDX files under their usual names. The first images of every class are kept, in the
+order of the full set; there is no chance in it, and equal input gives equal files (the compressed
+bytes may differ between builds of zlib, never what they unpack to).
 """
 
 import gzip
@@ -48,11 +49,12 @@ def write(path, magic, shape, items):
 
 
 def main():
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (3, 5):
         sys.exit(__doc__)
-    source, target = map(Path, sys.argv[1:])
+    source, target = map(Path, sys.argv[1:3])
+    sets = dict(zip(SETS, map(int, sys.argv[3:]))) or SETS
     target.mkdir(parents=True, exist_ok=True)
-    for name, per_class in SETS.items():
+    for name, per_class in sets.items():
         images_file, labels_file = f"{name}-images-idx3-ubyte.gz", f"{name}-labels-idx1-ubyte.gz"
         shape, images = read(source / images_file, IMAGES_MAGIC, 3)
         _, labels = read(source / labels_file, LABELS_MAGIC, 1)

@@ -1,0 +1,150 @@
+//! The grids that answer the paper's questions.
+
+use clap::Parser;
+
+use crate::grid::Grid;
+
+/// Which images a study is made on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Images {
+    /// Handwritten digits.
+    Mnist,
+    /// Clothes.
+    Fashion,
+}
+
+/// A question and the grid that answers it.
+#[derive(Debug)]
+pub struct Study {
+    /// On the command line, and in the report.
+    pub name: &'static str,
+    /// What it asks.
+    pub question: &'static str,
+    /// What it is made on.
+    pub images: Images,
+    /// The options of the grid.
+    pub options: &'static str,
+    /// Those that come instead of, or beside, these in a version of five minutes for all studies.
+    pub quick: &'static str,
+}
+
+/// All studies. Those on the same net share its runs.
+pub const STUDIES: [Study; 8] = [
+    Study {
+        name: "tutorial",
+        question: "Does DO-Conv help the net that the published code trains as its sample?",
+        images: Images::Mnist,
+        options: "--net tutorial --learning-rate 0.01 --schedule constant --weight-decay 0 \
+                  --batch 32 --epochs 15 --images 50000 --seeds 10",
+        quick: "--epochs 3 --images 7040 --seeds 3",
+    },
+    Study {
+        name: "nets",
+        question: "Does DO-Conv help, whatever the architecture?",
+        images: Images::Fashion,
+        options: "--net tutorial,plain,resnet-v1,resnet-v1b,resnet-v2,resnext,mobilenet",
+        quick: "--epochs 1 --blocks 1 --images 1024 --seeds 2",
+    },
+    Study {
+        name: "separable",
+        question: "How does it compare with depthwise separable convolutions?",
+        images: Images::Fashion,
+        options: "--net plain,resnet-v1 --kind do-conv,separable",
+        quick: "--net resnet-v1 --epochs 1 --blocks 1 --images 1024 --seeds 2",
+    },
+    Study {
+        name: "init",
+        question: "Does it matter that D starts as the identity, and that it decays to it?",
+        images: Images::Fashion,
+        options: "--blocks 1 --d-init identity,random --decay-offset true,false --seeds 10",
+        quick: "--epochs 1 --images 1024 --seeds 2",
+    },
+    Study {
+        name: "d-mul",
+        question: "Does a larger D help more?",
+        images: Images::Fashion,
+        options: "--blocks 1 --d-mul mn,mn+3,2mn,3mn --seeds 10",
+        quick: "--epochs 1 --images 1024 --seeds 2",
+    },
+    Study {
+        name: "placement",
+        question: "Which layers does it help?",
+        images: Images::Fashion,
+        options: "--blocks 1 --replaced all,stem,first,middle,last --seeds 10",
+        quick: "--epochs 1 --images 1024 --seeds 2",
+    },
+    Study {
+        name: "segmentation",
+        question: "Does it help to name the class of every pixel?",
+        images: Images::Fashion,
+        options: "--task segment --blocks 1 --replaced all,backbone,head --batch 32 --epochs 8",
+        quick: "--replaced all --epochs 1 --images 512 --seeds 2",
+    },
+    Study {
+        name: "detection",
+        question: "Does it help to find objects?",
+        images: Images::Fashion,
+        options: "--task detect --blocks 1 --replaced all,backbone,head --batch 32 --epochs 8 \
+                  --learning-rate 0.02",
+        quick: "--replaced all --epochs 1 --images 512 --seeds 2",
+    },
+];
+
+#[derive(Parser)]
+#[command(args_override_self = true)]
+struct Options {
+    #[command(flatten)]
+    grid: Grid,
+}
+
+impl Study {
+    /// The options, as words of a command line.
+    pub fn words(&self, is_quick: bool) -> Vec<&'static str> {
+        let quick = if is_quick { self.quick } else { "" };
+        self.options.split_whitespace().chain(quick.split_whitespace()).collect()
+    }
+
+    /// Its grid.
+    ///
+    /// # Errors
+    /// For options that there are none of.
+    pub fn grid(&self, is_quick: bool) -> Result<Grid, clap::Error> {
+        let words = std::iter::once(self.name).chain(self.words(is_quick));
+        Ok(Options::try_parse_from(words)?.grid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Kind;
+
+    #[test]
+    fn every_study_compares_something_with_plain_layers() -> Result<(), clap::Error> {
+        for study in &STUDIES {
+            for is_quick in [false, true] {
+                let grid = study.grid(is_quick)?;
+                let runs = grid.runs("images");
+                let plain = runs.iter().filter(|run| run.kind == Kind::Plain).count();
+                assert!(0 < plain && plain < runs.len(), "{}", study.name);
+                let seeds = runs.iter().map(|run| run.seed).max();
+                assert_eq!(seeds, Some(grid.seeds - 1), "{}", study.name);
+                assert!(is_quick || grid.seeds >= 5, "{}", study.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// A word of the quick version takes the place of the same word before.
+    #[test]
+    fn the_quick_version_is_smaller() -> Result<(), clap::Error> {
+        for study in &STUDIES {
+            let work = |is_quick| -> Result<usize, clap::Error> {
+                let runs = study.grid(is_quick)?.runs("images");
+                Ok(runs.iter().map(|run| run.epochs * run.images.unwrap_or(4_000)).sum())
+            };
+            assert!(10 * work(true)? < work(false)?, "{}", study.name);
+        }
+        Ok(())
+    }
+}

@@ -1,7 +1,7 @@
 //! How far all runs are. (The crates that draw such lines turn on features of what burn is built from, so that burn
 //! would be built once more, for ten minutes.)
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,8 @@ impl Bar {
     pub fn say(&self, text: &str) {
         let _alone = self.state();
         self.draw("");
-        println!("{text}");
+        // Nobody reads it: the runs go on.
+        let _ = writeln!(stdout(), "{text}");
     }
 
     /// Takes the line away.
@@ -78,7 +79,10 @@ fn line(share: f64, elapsed: Duration) -> String {
 
 fn minutes(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
-    format!("{}:{:02}", seconds / 60, seconds % 60)
+    match seconds / 3600 {
+        0 => format!("{}:{:02}", seconds / 60, seconds % 60),
+        hours => format!("{hours}:{:02}:{:02}", seconds / 60 % 60, seconds % 60),
+    }
 }
 
 #[cfg(test)]
@@ -91,6 +95,8 @@ mod tests {
         assert!(found.starts_with("███████░"));
         assert!(found.ends_with(" 25 %, 0:30 so far, 1:30 left"), "{found}");
         assert!(line(0.0, Duration::from_secs(5)).ends_with("  0 %, 0:05 so far, ? left"));
+        let found = line(0.5, Duration::from_secs(3_725));
+        assert!(found.ends_with(" 50 %, 1:02:05 so far, 1:02:05 left"), "{found}");
         assert!(line(2.0, Duration::from_secs(5)).ends_with("100 %, 0:05 so far, 0:00 left"));
     }
 }

@@ -14,8 +14,8 @@ use layers::{LAYERS, Layer, image};
 
 use crate::report::stats::median;
 
-/// Rows and columns of the images of a layer of 512 channels, one at a time: where features are fewest.
-const SMALL: [usize; 4] = [7, 4, 2, 1];
+/// Rows and columns of more images of a layer of 512 channels, one at a time: where features are fewest.
+const SMALL: [usize; 3] = [4, 2, 1];
 
 /// A layer in one form.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +24,8 @@ pub struct Form {
     pub cost: FormCost,
     /// The median of a forward pass.
     pub seconds: f64,
-    /// What the layer allocated in its first pass and keeps to work in, in bytes.
-    pub work: u64,
+    /// What the layer allocated in its first pass and keeps for the next, in bytes.
+    pub kept: u64,
 }
 
 /// A layer in its three forms.
@@ -60,7 +60,6 @@ fn cases() -> Vec<(String, Layer)> {
     if let Some(wide) = LAYERS.into_iter().find(|layer| layer.name == "r18.l4") {
         cases.extend(SMALL.map(|image| (wide.name.to_owned(), Layer { image, batch: 1, ..wide })));
     }
-    cases.dedup_by_key(|(name, layer)| (name.clone(), layer.input_shape()));
     cases
 }
 
@@ -79,11 +78,11 @@ fn row(name: String, layer: &Layer, rounds: usize, allocated: fn() -> u64) -> Re
         1 => kernel.forward_into(black_box(&x), &mut y),
         _ => feature.forward_into(black_box(&x), &mut y),
     };
-    let mut work = [0; 3];
-    for (form, work) in work.iter_mut().enumerate() {
+    let mut kept = [0; 3];
+    for (form, kept) in kept.iter_mut().enumerate() {
         let before = allocated();
         pass(form)?;
-        *work = allocated().saturating_sub(before);
+        *kept = allocated().saturating_sub(before);
     }
     let mut seconds: [Vec<f64>; 3] = Default::default();
     for _ in 0..rounds {
@@ -94,7 +93,7 @@ fn row(name: String, layer: &Layer, rounds: usize, allocated: fn() -> u64) -> Re
         }
     }
     let seconds = seconds.map(|seconds| median(&seconds).unwrap_or(f64::NAN));
-    let form = |cost, form: usize| Form { cost, seconds: seconds[form], work: work[form] };
+    let form = |cost, form: usize| Form { cost, seconds: seconds[form], kept: kept[form] };
     Ok(Row {
         name,
         input,
@@ -108,13 +107,12 @@ fn row(name: String, layer: &Layer, rounds: usize, allocated: fn() -> u64) -> Re
 /// As a table of Markdown; the faster of the two is bold.
 pub fn table(rows: &[Row]) -> String {
     let mut text = "\
-| layer | input | MACCs, plain | kernel | feature | ms, plain | kernel | feature | work, kB, plain | kernel | feature |
+| layer | input | MACCs, plain | kernel | feature | ms, plain | kernel | feature | kept, kB, plain | kernel | feature |
 | :--- | :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 "
     .to_owned();
     for Row { name, input, plain, kernel, feature } in rows {
         let [b, i, h, w] = input;
-        let maccs = |form: &Form| form.cost.maccs as f64;
         let times = |form: &Form, of: fn(&Form) -> f64| format!("{:.2}×", of(form) / of(plain));
         let better = |form: &Form, other: &Form, of: fn(&Form) -> f64| {
             let text = times(form, of);
@@ -122,19 +120,19 @@ pub fn table(rows: &[Row]) -> String {
         };
         let of_maccs: fn(&Form) -> f64 = |form| form.cost.maccs as f64;
         let of_time: fn(&Form) -> f64 = |form| form.seconds;
-        let work = |form: &Form| format!("{:.0}", form.work as f64 / 1e3);
+        let kept = |form: &Form| format!("{:.0}", form.kept as f64 / 1e3);
         let columns = [
             name.clone(),
             format!("{b}×{i}×{h}×{w}"),
-            format!("{:.1} M", maccs(plain) / 1e6),
+            format!("{:.1} M", of_maccs(plain) / 1e6),
             better(kernel, feature, of_maccs),
             better(feature, kernel, of_maccs),
             format!("{:.3}", 1e3 * plain.seconds),
             better(kernel, feature, of_time),
             better(feature, kernel, of_time),
-            work(plain),
-            work(kernel),
-            work(feature),
+            kept(plain),
+            kept(kernel),
+            kept(feature),
         ];
         text += &format!("| {} |\n", columns.join(" | "));
     }

@@ -41,7 +41,7 @@ pub struct Grid {
     pub algorithm: Vec<Algorithm>,
 
     /// Learning rate at the start
-    #[arg(long, value_delimiter = ',', default_value = "0.1", value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, value_delimiter = ',', default_value = "0.1", value_parser = rate, allow_negative_numbers = true)]
     pub learning_rate: Vec<f64>,
 
     /// How the learning rate goes on
@@ -80,10 +80,11 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+/// burn's schedules have no rate above 1.
+fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(number) if number > 0.0 && f64::is_finite(number) => Ok(number),
-        _ => Err("expected a number above 0".to_owned()),
+        Ok(number) if number > 0.0 && number <= 1.0 => Ok(number),
+        _ => Err("expected a number above 0 and at most 1".to_owned()),
     }
 }
 

@@ -85,7 +85,7 @@ pub enum DMul {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum DStart {
-    /// As the identity: the net starts as the same function as the plain one.
+    /// As the identity: with `S = MN` the net starts as the same function as the plain one.
     Identity,
     /// Kaiming-uniform, as in the paper's ablation.
     Random,
@@ -158,7 +158,7 @@ pub struct RunConfig {
     pub images: Option<usize>,
     /// Blocks of a stage.
     pub blocks: usize,
-    /// Name of the images' folder: `mnist`, `fashion-mnist`.
+    /// Name of the images' folder, and a hash of the images: `mnist-0123456789abcdef`.
     pub data: String,
     /// Seed of the first parameters, of the order of images, and of nothing else.
     pub seed: u64,
@@ -173,17 +173,26 @@ impl RunConfig {
     /// The same run, where options that its kind doesn't have are as they are by default, so that equal runs are
     /// equal.
     pub fn simplified(self) -> Self {
-        let d_mul = if self.d_mul == DMul::Plus(0) { DMul::Times(1) } else { self.d_mul };
-        let default = Self {
+        let replaced = match (self.task, self.replaced) {
+            (Task::Classify, Replaced::Backbone) => Replaced::All,
+            (_, replaced) => replaced,
+        };
+        let is_staged = (self.task, self.net) != (Task::Classify, NetKind::Tutorial);
+        let common = Self { blocks: if is_staged { self.blocks } else { 1 }, replaced, ..self };
+        let without_d = |config: Self| Self {
             d_mul: DMul::Times(1),
             d_init: DStart::Identity,
             decay_offset: true,
-            ..self.clone()
+            ..config
         };
-        match self.kind {
-            Kind::Plain => Self { replaced: Replaced::All, ..default },
-            Kind::Separable => default,
-            Kind::DoConv => Self { d_mul, ..self },
+        match common.kind {
+            Kind::Plain => Self { replaced: Replaced::All, ..without_d(common) },
+            Kind::Separable => without_d(common),
+            Kind::DoConv => Self {
+                d_mul: if common.d_mul == DMul::Plus(0) { DMul::Times(1) } else { common.d_mul },
+                decay_offset: common.decay_offset || common.weight_decay == 0.0,
+                ..common
+            },
         }
     }
 
@@ -195,10 +204,7 @@ impl RunConfig {
     /// A name for files, another one for every configuration.
     pub fn id(&self) -> String {
         let json = serde_json::to_string(self).unwrap_or_default();
-        // FNV-1a.
-        let hash = json.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = hash(json.bytes());
         let name = |value: Option<clap::builder::PossibleValue>| {
             value.map_or(String::new(), |value| value.get_name().to_owned())
         };
@@ -211,7 +217,15 @@ impl RunConfig {
     }
 }
 
-/// An epoch's means over the training images, as they were seen, and over all test images after it.
+/// FNV-1a, the same on every machine.
+pub fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// An epoch: means over its batches as they were trained with, and over batches of the test after it (losses), and the
+/// metric of all of their images.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Counts from 1.
@@ -260,6 +274,9 @@ pub struct RunResult {
     pub peak_bytes: u64,
     /// Threads that computed it, on which no number above depends but times and memory.
     pub threads: usize,
+    /// What it was computed with, on which the last bits of numbers depend: `avx512`, `avx2`, `neon`, `portable`.
+    #[serde(default)]
+    pub instruction_set: String,
 }
 
 impl fmt::Display for DMul {

@@ -3,12 +3,14 @@
 
 use std::collections::VecDeque;
 use std::error::Error;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{BufRead, BufReader, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+
+use do_conv::instruction_set;
 
 use crate::bar::Bar;
 
@@ -38,45 +40,39 @@ struct Failed {
 }
 
 impl Schedule<'_> {
-    /// The results of all runs, in order: those that are in the folder, and those of the others, which are done.
+    /// The results of all runs that don't fail, in order, and how many do: those that are in the folder, and those of
+    /// the others, which are done.
     ///
     /// # Errors
-    /// If a run fails; the others are done first. For a folder that can't be read or written.
-    pub fn results(&self, runs: &[RunConfig]) -> Result<Vec<RunResult>> {
-        fs::create_dir_all(self.folder).map_err(|error| self.named(error))?;
+    /// For a folder that can't be read or written, or that another start works in.
+    pub fn results(&self, runs: &[RunConfig]) -> Result<(Vec<RunResult>, usize)> {
+        let named = |error| format!("{}: {error}", self.folder.display());
+        fs::create_dir_all(self.folder).map_err(named)?;
+        let lock = File::create(self.folder.join("lock")).map_err(named)?;
+        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+            let expected = "a folder that no other start works in";
+            return Err(format!("{}: expected {expected}", self.folder.display()).into());
+        }
         let missing: Vec<_> = runs.iter().filter(|run| self.read(run).is_err()).collect();
         let (all, left) = (runs.len(), missing.len());
-        println!("{all} runs, {} of them done, in {}", all - left, self.folder.display());
+        let folder = self.folder.display();
+        writeln!(stdout(), "{all} runs, {} of them done, in {folder}", all - left)?;
         let failed = self.run(&missing)?;
         for Failed { id, reason } in &failed {
             eprintln!("{id}: {reason}");
         }
-        if !failed.is_empty() {
-            return Err(format!(
-                "{} of {left} runs failed; another start does these again",
-                failed.len()
-            )
-            .into());
-        }
-        runs.iter().map(|run| self.read(run)).collect()
-    }
-
-    fn named(&self, error: std::io::Error) -> String {
-        format!("{}: {error}", self.folder.display())
+        Ok((runs.iter().filter_map(|run| self.read(run).ok()).collect(), failed.len()))
     }
 
     fn path(&self, run: &RunConfig) -> PathBuf {
         self.folder.join(format!("{}.json", run.id()))
     }
 
-    /// The result, if there is one of that very configuration.
+    /// The result, if there is one of that very configuration, computed as this machine does.
     fn read(&self, run: &RunConfig) -> Result<RunResult> {
-        let path = self.path(run);
-        let failed = |error: &dyn Error| format!("{}: {error}", path.display());
-        let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
-        let result: RunResult = serde_json::from_str(&text).map_err(|error| failed(&error))?;
-        if result.config != *run {
-            return Err(format!("{}: expected the result of another run", path.display()).into());
+        let result: RunResult = serde_json::from_str(&fs::read_to_string(self.path(run))?)?;
+        if result.config != *run || result.instruction_set != instruction_set() {
+            return Err("expected the result of another run".into());
         }
         Ok(result)
     }
@@ -125,7 +121,8 @@ impl Schedule<'_> {
         let said = work.join("said.txt");
         let mut child = self.start(&work, &self.path(run), File::create(&said)?)?;
         if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(serde_json::to_string(run)?.as_bytes())?;
+            // A process that ends before it has read that says why.
+            let _ = stdin.write_all(serde_json::to_string(run)?.as_bytes());
         }
         let mut seen = 0.0;
         if let Some(stdout) = child.stdout.take() {
@@ -140,9 +137,8 @@ impl Schedule<'_> {
         total.advance(run.epochs as f64 - seen);
         let status = child.wait()?;
         if !status.success() {
-            let said = fs::read_to_string(said)?;
-            let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            return Err(format!("{status}: {last}").into());
+            let text = fs::read_to_string(&said)?;
+            return Err(format!("{status}: {} (all in {})", reason(&text), said.display()).into());
         }
         clean(&work)
     }
@@ -159,4 +155,10 @@ impl Schedule<'_> {
         }
         Ok(command.spawn()?)
     }
+}
+
+/// The last line that says something, of what a process said before it failed.
+fn reason(said: &str) -> &str {
+    let is_note = |line: &str| line.is_empty() || line.starts_with("note:");
+    said.lines().map(str::trim).rev().find(|line| !is_note(line)).unwrap_or("without a word")
 }

@@ -34,10 +34,16 @@ pub trait Learnt:
     /// The images of a batch.
     fn images(batch: &Self::Batch) -> Tensor<4>;
 
+    /// How many items of the training and of the test a run has, of `found` images of the training and of the test.
+    ///
+    /// # Errors
+    /// For fewer images than one batch, and for more than there are.
+    fn counts(config: &RunConfig, found: [usize; 2]) -> Result<[usize; 2], String>;
+
     /// Loaders for a run of which `done` epochs are done.
     ///
     /// # Errors
-    /// For fewer images than one batch.
+    /// As [`Learnt::counts`].
     fn loaders(config: &RunConfig, data: Data, done: usize)
     -> Result<Loaders<Self::Batch>, String>;
 }
@@ -57,9 +63,9 @@ fn items(config: &RunConfig, default: usize, found: usize) -> Result<usize, Stri
     Ok(wanted)
 }
 
-fn of_scenes(config: &RunConfig) -> Result<[usize; 2], String> {
+fn scene_counts(config: &RunConfig) -> Result<[usize; 2], String> {
     let [train, test] = SCENES;
-    Ok([items(config, train, usize::MAX)?, test.min(config.images.unwrap_or(test))])
+    Ok([items(config, train, usize::MAX)?, test])
 }
 
 impl Learnt for Classifier {
@@ -75,9 +81,12 @@ impl Learnt for Classifier {
         batch.images.clone()
     }
 
+    fn counts(config: &RunConfig, [train, test]: [usize; 2]) -> Result<[usize; 2], String> {
+        Ok([items(config, train, train)?, test])
+    }
+
     fn loaders(config: &RunConfig, data: Data, done: usize) -> Result<Loaders<Pictures>, String> {
-        let found = data.train.len();
-        let counts = [items(config, found, found)?, data.test.len()];
+        let counts = Self::counts(config, [data.train.len(), data.test.len()])?;
         let batchers = [data.train, data.test].map(|set| PictureBatcher(Arc::new(set)));
         Ok(Loaders::new(batchers, counts, config.batch, config.seed, done))
     }
@@ -96,13 +105,17 @@ impl Learnt for Segmenter {
         batch.images.clone()
     }
 
+    fn counts(config: &RunConfig, _: [usize; 2]) -> Result<[usize; 2], String> {
+        scene_counts(config)
+    }
+
     fn loaders(
         config: &RunConfig,
         data: Data,
         done: usize,
     ) -> Result<Loaders<ScenesWithMasks>, String> {
-        let counts @ [train, test] = of_scenes(config)?;
-        let batchers = [scenes(&data.train, train), scenes(&data.test, test)].map(MaskBatcher);
+        let counts = Self::counts(config, [data.train.len(), data.test.len()])?;
+        let batchers = scenes([&data.train, &data.test], counts).map(MaskBatcher);
         Ok(Loaders::new(batchers, counts, config.batch, config.seed, done))
     }
 }
@@ -120,13 +133,17 @@ impl Learnt for Detector {
         batch.images.clone()
     }
 
+    fn counts(config: &RunConfig, _: [usize; 2]) -> Result<[usize; 2], String> {
+        scene_counts(config)
+    }
+
     fn loaders(
         config: &RunConfig,
         data: Data,
         done: usize,
     ) -> Result<Loaders<ScenesWithObjects>, String> {
-        let counts @ [train, test] = of_scenes(config)?;
-        let batchers = [scenes(&data.train, train), scenes(&data.test, test)].map(ObjectBatcher);
+        let counts = Self::counts(config, [data.train.len(), data.test.len()])?;
+        let batchers = scenes([&data.train, &data.test], counts).map(ObjectBatcher);
         Ok(Loaders::new(batchers, counts, config.batch, config.seed, done))
     }
 }

@@ -1,13 +1,12 @@
 //! The cost of composition.
 
-use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, value_parser};
 use do_conv_experiments::cost::{measure, table};
-use do_conv_experiments::report::replace_section;
 
-use super::Result;
+use super::document::Document;
+use super::{Result, say};
 
 #[derive(Args)]
 pub struct Command {
@@ -23,12 +22,11 @@ pub struct Command {
 
 impl Command {
     pub fn run(&self) -> Result<()> {
+        const SECTION: &str = "composition cost";
+        // A document that has no place for it is refused before anything is measured.
+        let document = self.document.as_deref().map(Document::read).transpose()?;
         let table = table(&measure(self.rounds.into(), crate::allocated_bytes)?);
-        println!("{table}");
-        let Some(path) = &self.document else { return Ok(()) };
-        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-        let text = fs::read_to_string(path).map_err(failed)?;
-        let text = replace_section(&text, "composition cost", &table)?;
-        Ok(fs::write(path, text).map_err(failed)?)
+        say(&table)?;
+        document.map_or(Ok(()), |document| document.replace(SECTION, &table)?.write())
     }
 }

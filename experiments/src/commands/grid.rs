@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use do_conv_experiments::grid::Grid;
-use do_conv_experiments::report::write;
-use do_conv_experiments::schedule::Schedule;
 
-use super::{Machine, Result, name, own};
+use super::{Machine, Result, own, report, say};
 
 #[derive(Args)]
 pub struct Command {
@@ -29,17 +27,10 @@ pub struct Command {
 impl Command {
     pub fn run(&self) -> Result<()> {
         let data = self.data.clone().unwrap_or(own("data/fashion-mnist"));
-        let schedule = Schedule {
-            folder: &self.out.join("runs"),
-            data: &data,
-            jobs: self.machine.jobs.into(),
-            threads: self.machine.threads(),
-            dashboard: self.machine.dashboard,
-        };
-        let results = schedule.results(&self.grid.runs(&name(&data)?))?;
-        for file in write(&self.out, &results)? {
-            println!("{}", file.display());
+        let report = report(&self.grid, &data, &self.machine, &self.out, &self.out)?;
+        for file in &report.files {
+            say(file.display())?;
         }
-        Ok(())
+        report.verdict()
     }
 }

@@ -1,14 +1,22 @@
 //! The command line.
 
 mod cost;
+mod document;
 mod grid;
 mod one;
 mod study;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, value_parser};
+use do_conv_experiments::data::idx::Data;
+use do_conv_experiments::grid::Grid;
+use do_conv_experiments::record::{RunResult, hash};
+use do_conv_experiments::report::write;
+use do_conv_experiments::schedule::Schedule;
+use do_conv_experiments::train::check;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -68,11 +76,64 @@ impl Machine {
     }
 }
 
-/// The folder's own name, which results have instead of its path.
-fn name(folder: &std::path::Path) -> Result<String> {
+/// Does the runs of a grid, whose results are in `runs/` of a folder, and writes the report of those that don't fail into
+/// another.
+fn report(
+    grid: &Grid,
+    data: &Path,
+    machine: &Machine,
+    runs_of: &Path,
+    out: &Path,
+) -> Result<Report> {
+    let (name, found) = describe(data)?;
+    let runs = grid.runs(&name);
+    // What can't be is said before hours of what can.
+    for run in runs.iter().filter(|run| run.seed == 0) {
+        check(run, found).map_err(|error| format!("{}: {error}", run.id()))?;
+    }
+    let schedule = Schedule {
+        folder: &runs_of.join("runs"),
+        data,
+        jobs: machine.jobs.into(),
+        threads: machine.threads(),
+        dashboard: machine.dashboard,
+    };
+    let (results, failed) = schedule.results(&runs)?;
+    let files = if results.is_empty() { Vec::new() } else { write(out, &results)? };
+    Ok(Report { results, files, failed })
+}
+
+/// What a grid gave.
+struct Report {
+    results: Vec<RunResult>,
+    files: Vec<PathBuf>,
+    failed: usize,
+}
+
+impl Report {
+    /// An error if runs failed.
+    fn verdict(&self) -> Result<()> {
+        match self.failed {
+            0 => Ok(()),
+            failed => Err(format!("{failed} runs failed; another start does them again").into()),
+        }
+    }
+}
+
+/// The folder's own name and a hash of its images, which results have instead of its path, and how many images there are
+/// for training and test.
+fn describe(folder: &Path) -> Result<(String, [usize; 2])> {
+    let Data { train, test } = Data::load(folder)?;
+    let images = [&train, &test].into_iter().flat_map(|set| (0..set.len()).map(|i| set.image(i)));
+    let hash = hash(images.flat_map(|(pixels, label)| pixels.iter().copied().chain([label])));
     let folder = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
-    Ok(name.unwrap_or_default())
+    Ok((format!("{}-{hash:016x}", name.unwrap_or_default()), [train.len(), test.len()]))
+}
+
+/// Prints a line, or says that nobody reads it.
+fn say(text: impl std::fmt::Display) -> Result<()> {
+    Ok(writeln!(stdout(), "{text}")?)
 }
 
 /// A path in this member's folder.

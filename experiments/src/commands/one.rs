@@ -1,13 +1,13 @@
 //! A run in a process of its own.
 
-use std::io::{Read, Write, sink, stdin, stdout};
-use std::path::{Path, PathBuf};
+use std::io::{Read, sink, stdin, stdout};
+use std::path::PathBuf;
 
 use clap::Args;
 use do_conv_experiments::data::idx::Data;
 use do_conv_experiments::record::RunConfig;
+use do_conv_experiments::report::replace;
 use do_conv_experiments::train::{Watch, run};
-use tempfile::NamedTempFile;
 
 use super::Result;
 
@@ -37,15 +37,6 @@ impl Command {
             threads: self.threads,
         };
         let result = run(&config, Data::load(&self.data)?, &self.folder, watch)?;
-        write(&self.result, &serde_json::to_string_pretty(&result)?)
+        Ok(replace(&self.result, &(serde_json::to_string_pretty(&result)? + "\n"))?)
     }
-}
-
-/// The file is there whole or not at all.
-fn write(path: &Path, text: &str) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
 }

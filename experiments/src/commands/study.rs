@@ -1,22 +1,15 @@
 //! The paper's questions, by name.
 
-use std::error::Error;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 use do_conv_experiments::report::cells::group;
-use do_conv_experiments::report::{replace_section, table, write};
-use do_conv_experiments::schedule::Schedule;
+use do_conv_experiments::report::table;
 use do_conv_experiments::studies::{Images, STUDIES, Study};
 
-use super::{Machine, Result, name, own};
-
-/// What a document has of a study's report, beside its tables.
-const KEPT: [&str; 2] = ["svg", "csv"];
-/// A line for each epoch of each run, which would be most of a document.
-const NOT_KEPT: &str = "epochs.csv";
+use super::document::Document;
+use super::{Machine, Result, own, report, say};
 
 #[derive(Args)]
 pub struct Command {
@@ -27,11 +20,11 @@ pub struct Command {
     #[arg(long)]
     quick: bool,
 
-    /// Folder of MNIST's four IDX files, raw or `.gz` [default: a part of it]
+    /// Folder of MNIST's four IDX files, raw or `.gz`; the quick version goes without
     #[arg(long, value_name = "DIR")]
     mnist: Option<PathBuf>,
 
-    /// Folder of Fashion-MNIST's four IDX files, raw or `.gz` [default: a part of it]
+    /// Folder of Fashion-MNIST's four IDX files, raw or `.gz`; the quick version goes without
     #[arg(long, value_name = "DIR")]
     fashion: Option<PathBuf>,
 
@@ -52,27 +45,34 @@ impl Command {
     pub fn run(&self) -> Result<()> {
         if self.names.is_empty() {
             for Study { name, question, options, .. } in &STUDIES {
-                println!("{name}: {question}\n    grid {options}");
+                say(format_args!("{name}: {question}\n    grid {options}"))?;
             }
             return Ok(());
         }
-        let studies = self.studies()?;
-        for study in studies {
+        let mut failed = Vec::new();
+        for study in self.studies()? {
             let start = Instant::now();
-            println!("\n{}: {}", study.name, study.question);
-            println!("grid {}", study.words(self.quick).join(" "));
-            self.study(study).map_err(|error| format!("{}: {error}", study.name))?;
-            println!("{}: {:.0} s", study.name, start.elapsed().as_secs_f64());
+            say(format_args!("\n{}: {}", study.name, study.question))?;
+            say(format_args!("grid {}", study.words(self.quick).join(" ")))?;
+            // The others don't depend on it.
+            if let Err(error) = self.study(study) {
+                eprintln!("{}: {error}", study.name);
+                failed.push(study.name);
+            }
+            say(format_args!("{}: {:.0} s", study.name, start.elapsed().as_secs_f64()))?;
         }
-        Ok(())
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("failed: {}", failed.join(", ")).into())
+        }
     }
 
     fn studies(&self) -> Result<Vec<&'static Study>> {
         let all = || STUDIES.iter().map(|study| study.name).collect::<Vec<_>>().join(", ");
         let of_name = |wanted: &String| {
             let found = STUDIES.iter().find(|study| study.name == wanted);
-            found
-                .ok_or_else(|| format!("expected a study, all or one of {}, got {wanted:?}", all()))
+            found.ok_or_else(|| format!("expected all or studies among {}, got {wanted:?}", all()))
         };
         if self.names == ["all"] {
             return Ok(STUDIES.iter().collect());
@@ -80,60 +80,49 @@ impl Command {
         Ok(self.names.iter().map(of_name).collect::<std::result::Result<_, _>>()?)
     }
 
-    fn study(&self, study: &Study) -> Result<()> {
-        let data = match study.images {
-            Images::Mnist => self.mnist.clone().unwrap_or(own("../examples/mnist/data")),
-            Images::Fashion => self.fashion.clone().unwrap_or(own("data/fashion-mnist")),
+    /// The folder that was given for its images, or what is in the repository, which is enough for the quick version.
+    fn images(&self, study: &Study) -> Result<PathBuf> {
+        let (given, option, part) = match study.images {
+            Images::Mnist => (&self.mnist, "--mnist", "../examples/mnist/data"),
+            Images::Fashion => (&self.fashion, "--fashion", "data/fashion-mnist"),
         };
-        let schedule = Schedule {
-            folder: &self.out.join("runs"),
-            data: &data,
-            jobs: self.machine.jobs.into(),
-            threads: self.machine.threads(),
-            dashboard: self.machine.dashboard,
-        };
-        let results = schedule.results(&study.grid(self.quick)?.runs(&name(&data)?))?;
-        let files = write(&self.out.join(study.name), &results)?;
-        let cells = group(&results);
-        let tables = [
-            ("accuracy", table::accuracy(&cells)),
-            ("cost", table::cost(&cells)),
-            ("dynamics", table::dynamics(&cells, None)),
-        ];
-        println!("\n{}", tables[0].1);
-        println!("more in {}", self.out.join(study.name).display());
-        match &self.document {
-            Some(document) => fill(document, study, &tables, &files),
-            None => Ok(()),
+        match given {
+            Some(folder) => Ok(folder.clone()),
+            None if self.quick => Ok(own(part)),
+            None => Err(format!("expected {option} DIR with the full set, or --quick").into()),
         }
+    }
+
+    fn study(&self, study: &Study) -> Result<()> {
+        let document = self.document.as_deref().map(Document::read).transpose()?;
+        let out = self.out.join(study.name);
+        let data = self.images(study)?;
+        let report = report(&study.grid(self.quick)?, &data, &self.machine, &self.out, &out)?;
+        let cells = group(&report.results);
+        let accuracy = table::accuracy(&cells);
+        say(format_args!("\n{accuracy}\nmore in {}", out.display()))?;
+        if let Some(mut document) = document {
+            let tables = [
+                ("accuracy", accuracy),
+                ("cost", table::cost(&cells)),
+                ("dynamics", table::dynamics(&cells)),
+            ];
+            for (table, content) in tables {
+                let place = format!("{} {table}", study.name);
+                if document.has(&place) {
+                    document = document.replace(&place, &content)?;
+                }
+            }
+            let files = report.files.iter().map(PathBuf::as_path);
+            document.keep(files.filter(|file| is_kept(file)), study.name)?;
+            document.write()?;
+        }
+        report.verdict()
     }
 }
 
-/// Puts tables and files of a study into a document.
-fn fill(
-    document: &Path,
-    study: &Study,
-    tables: &[(&str, String)],
-    files: &[PathBuf],
-) -> Result<()> {
-    let failed = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: std::io::Error| -> Box<dyn Error> { format!("{path}: {error}").into() }
-    };
-    let mut text = fs::read_to_string(document).map_err(failed(document))?;
-    for (table, content) in tables {
-        let section = format!("{} {table}", study.name);
-        if text.contains(&format!("<!-- {section} -->")) {
-            text = replace_section(&text, &section, content)?;
-        }
-    }
-    let folder = document.with_extension("").join(study.name);
-    fs::create_dir_all(&folder).map_err(failed(&folder))?;
-    for file in files {
-        let is_kept = file.extension().is_some_and(|e| KEPT.iter().any(|kept| e == *kept));
-        if let Some(name) = file.file_name().filter(|name| is_kept && *name != NOT_KEPT) {
-            fs::copy(file, folder.join(name)).map_err(failed(file))?;
-        }
-    }
-    fs::write(document, text).map_err(failed(document))
+/// Whether a document keeps a report's file: plots and numbers, but not a line for each epoch of each run.
+fn is_kept(file: &Path) -> bool {
+    let has = |extension: &str| file.extension().is_some_and(|found| found == extension);
+    has("svg") || has("csv") && !file.ends_with("epochs.csv")
 }

@@ -26,8 +26,8 @@ use targets::Targets;
 
 /// Classes of a mask: the background, which is 0, and those of objects, which are `1 + class`.
 pub const MASK_CLASSES: usize = 1 + CLASSES;
-/// What scenes follow from, beside the images. Those of the test are composed of test images.
-pub const SCENE_SEED: u64 = 2020;
+/// What scenes of the training and of the test follow from, beside the images, which are of the training and of the test.
+pub const SCENE_SEEDS: [u64; 2] = [2020, 2021];
 /// Scenes of a training without a number of its own, and of every test.
 pub const SCENES: [usize; 2] = [4_000, 1_000];
 
@@ -86,9 +86,13 @@ impl scene::Images for Set {
     }
 }
 
-/// The first scenes of the set's images.
-pub fn scenes(images: &Set, count: usize) -> Arc<Vec<Scene>> {
-    Arc::new((0..count as u64).map(|index| scene::compose(SCENE_SEED, index, images)).collect())
+/// The first scenes of the images, those of the training and of the test.
+pub fn scenes(images: [&Set; 2], counts: [usize; 2]) -> [Arc<Vec<Scene>>; 2] {
+    [0, 1].map(|i| {
+        let indices = 0..counts[i] as u64;
+        let scene = |index| scene::compose(SCENE_SEEDS[i], index, images[i]);
+        Arc::new(indices.map(scene).collect())
+    })
 }
 
 impl Batcher<usize, Pictures> for PictureBatcher {

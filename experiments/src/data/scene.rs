@@ -3,17 +3,14 @@
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus as Random};
 
+use super::idx::{CLASSES, SIDE as IMAGE_SIDE};
 use crate::metric::detections::iou;
 
 /// Rows and columns of a scene.
 pub const SIDE: usize = 64;
-/// Classes of objects. The background is none of them.
-pub const CLASSES: usize = 10;
 /// The most objects of a scene.
 pub const MAX_OBJECTS: usize = 4;
 
-/// Rows and columns of an image.
-pub const IMAGE_SIDE: usize = 28;
 /// The fewest and the most rows and columns that an image is scaled to.
 const SIZES: (usize, usize) = (20, 36);
 /// Bytes below are background. Takes the faint fringes off MNIST's strokes and Fashion-MNIST's clothes, but

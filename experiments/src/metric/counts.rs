@@ -39,12 +39,6 @@ impl<const CLASSES: usize> Confusion<CLASSES> {
         Ok(())
     }
 
-    /// Adds what `other` has counted.
-    pub fn merge(&mut self, other: &Self) {
-        let counts = self.counts.as_flattened_mut().iter_mut();
-        zip(counts, other.counts.as_flattened()).for_each(|(count, other)| *count += other);
-    }
-
     /// In percent, over the classes that occur in targets or answers; 0 if none does.
     pub fn mean_iou(&self) -> f64 {
         let ious: Vec<_> = (0..CLASSES).filter_map(|class| self.iou(class)).collect();
@@ -96,13 +90,6 @@ mod tests {
         assert_percent(&counted(&[0, 1, 2, 3], &[0, 1, 2, 3]), 100.0);
         assert_percent(&counted(&[1, 0], &[0, 1]), 0.0);
         assert_percent(&counted(&[], &[]), 0.0);
-    }
-
-    #[test]
-    fn merged_is_as_if_added_at_once() {
-        let mut merged = counted(&[0, 0, 1], &[0, 0, 0]);
-        merged.merge(&counted(&[1, 2, 1], &[1, 2, 2]));
-        assert_eq!(merged, counted(&[0, 0, 1, 1, 2, 1], &[0, 0, 0, 1, 2, 2]));
     }
 
     #[test]

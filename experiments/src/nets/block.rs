@@ -4,7 +4,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 
-use super::conv::{Builder, Conv, Place, Shape, Unit};
+use super::builder::{Builder, Place};
+use super::conv::{Conv, Shape, Unit};
 use crate::record::NetKind;
 
 /// Channel groups of a ResNeXt-like block.

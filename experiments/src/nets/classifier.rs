@@ -8,7 +8,8 @@ use burn::tensor::activation::relu;
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 
 use super::block::{Backbone, Stage};
-use super::conv::{Builder, Conv, Place, Shape, Unit};
+use super::builder::{Builder, Place};
+use super::conv::{Conv, Shape, Unit};
 use super::{Net, Options};
 use crate::data::{CLASSES, Pictures};
 use crate::record::NetKind;

@@ -1,13 +1,15 @@
 //! The nets, each written once for every kind of layer.
 
 mod block;
+mod builder;
 mod classifier;
 mod conv;
 mod detector;
 mod segmenter;
 
+pub use builder::{Builder, Maccs};
 pub use classifier::Classifier;
-pub use conv::{Builder, Conv, Maccs};
+pub use conv::Conv;
 pub use detector::Detector;
 pub use segmenter::Segmenter;
 

@@ -7,7 +7,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
 use super::block::{Backbone, Stage};
-use super::conv::{Builder, Conv, Place, Shape, Unit};
+use super::builder::{Builder, Place};
+use super::conv::{Conv, Shape, Unit};
 use super::{Net, Options};
 use crate::data::{MASK_CLASSES, SIDE, ScenesWithMasks};
 use crate::metric::Segmentation;

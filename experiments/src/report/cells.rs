@@ -127,7 +127,7 @@ pub fn last_loss(run: &RunResult) -> f64 {
 /// A network that gets lost may still name some class for each image, but its loss isn't finite.
 fn diverged(run: &RunResult) -> bool {
     let metrics = [run.metric, run.folded_metric];
-    let losses = run.epochs.iter().map(|epoch| epoch.train_loss);
+    let losses = run.epochs.iter().flat_map(|epoch| [epoch.train_loss, epoch.test_loss]);
     !losses.chain(metrics).all(f64::is_finite)
 }
 

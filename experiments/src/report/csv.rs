@@ -26,6 +26,7 @@ pub fn runs(runs: &[RunResult]) -> Result<String, Box<dyn Error>> {
         row.extend([
             ("peak_bytes", run.peak_bytes.to_string()),
             ("threads", run.threads.to_string()),
+            ("instruction_set", run.instruction_set.clone()),
         ]);
         row
     }))

@@ -48,10 +48,11 @@ pub fn write(folder: &Path, runs: &[RunResult]) -> Result<Vec<PathBuf>, Box<dyn 
     files.extend(curves(&cells)?);
     files.extend(differences(&cells)?);
 
+    clear(folder, &files)?;
     let written = |(name, content): (String, String)| {
         let path = folder.join(name);
         let failed = |error| format!("{}: the report cannot be written: {error}", path.display());
-        replace(folder, &path, &content).map_err(failed)?;
+        replace(&path, &content).map_err(failed)?;
         Ok(path)
     };
     files.into_iter().map(written).collect()
@@ -67,7 +68,7 @@ pub fn tables(cells: &[Cell]) -> String {
             "{title}{}\n{}\n{}",
             table::accuracy(&cells),
             table::cost(&cells),
-            table::dynamics(&cells, None),
+            table::dynamics(&cells),
         )
     };
     let tables: Vec<_> = tasks.into_iter().map(of_task).collect();
@@ -163,8 +164,28 @@ fn differences(cells: &[Cell]) -> Result<Option<(String, String)>, Box<dyn Error
     Ok(Some(("differences.svg".into(), plot::differences(&rows)?)))
 }
 
-/// A file has its old content until it has all of the new one.
-fn replace(folder: &Path, path: &Path, content: &str) -> io::Result<()> {
+/// Removes the plots of an earlier report that this one doesn't have.
+fn clear(folder: &Path, files: &[(String, String)]) -> Result<(), Box<dyn Error>> {
+    let Ok(old) = fs::read_dir(folder) else { return Ok(()) };
+    for file in old {
+        let file = file?;
+        let name = file.file_name().to_string_lossy().into_owned();
+        let is_plot = name.starts_with("curves-") || name.starts_with("differences");
+        if is_plot && name.ends_with(".svg") && !files.iter().any(|(new, _)| *new == name) {
+            fs::remove_file(file.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file, whose folder is made if it isn't there, and which has its old content until it has all of the new
+/// one.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn replace(path: &Path, content: &str) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let mut builder = Builder::new();
     builder.prefix(".report-").suffix(".part");
@@ -204,7 +225,8 @@ mod tests {
         runs.extend([run(&scene, 1, &[50.0]), diverged(&do_conv(), 3), diverged(&scene, 2)]);
 
         let files = write(&folder, &runs)?;
-        // And again, over the old ones.
+        // And again, over the old ones, and over a plot of another grid.
+        fs::write(folder.join("curves-mobilenet.svg"), "")?;
         assert_eq!(write(&folder, &runs)?, files);
         let mut found: Vec<_> =
             fs::read_dir(&folder)?.map(|file| Ok(file?.path())).collect::<io::Result<_>>()?;

@@ -60,6 +60,7 @@ pub fn run(config: &RunConfig, seed: u64, metrics: &[f64]) -> RunResult {
         folded_maccs: 8_100_000,
         peak_bytes: 123_400_000,
         threads: 1,
+        instruction_set: "avx2".into(),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::report::stats::{Difference, first_reaching, mean, standard_deviation}
 
 const NONE: &str = "–";
 
-/// Of the way from plain's mean after the first epoch to its last one, where no levels are asked for.
+/// Of the way from plain's mean after the first epoch to its last one, which are the levels.
 const SHARES: [f64; 3] = [0.5, 0.8, 0.95];
 
 /// The metric in training's form and after the fold, and how far it is from what it is compared with.
@@ -40,7 +40,7 @@ pub fn cost(cells: &[Cell]) -> String {
         "peak memory, MB",
         "parameters in training",
         "folded",
-        "MACCs in training",
+        "MACCs of an image, unfolded",
         "folded",
     ];
     let row = |(label, cell): (String, &Cell)| {
@@ -59,17 +59,17 @@ pub fn cost(cells: &[Cell]) -> String {
     markdown(&columns, labels(cells).into_iter().zip(cells).map(row))
 }
 
-/// How fast nets learn: a table for each baseline and what is compared with it. Levels are percentages.
-pub fn dynamics(cells: &[Cell], levels: Option<&[f64]>) -> String {
+/// How fast nets learn: a table for each baseline and what is compared with it.
+pub fn dynamics(cells: &[Cell]) -> String {
     let table = |(title, cells): (String, Vec<Cell>)| {
         let title = if title.is_empty() { title } else { format!("**{title}**\n\n") };
-        title + &group_dynamics(&cells, levels)
+        title + &group_dynamics(&cells)
     };
     by_baseline(cells).into_iter().map(table).collect::<Vec<_>>().join("\n")
 }
 
-fn group_dynamics(cells: &[Cell], levels: Option<&[f64]>) -> String {
-    let levels = levels.map_or_else(|| own_levels(cells), <[f64]>::to_vec);
+fn group_dynamics(cells: &[Cell]) -> String {
+    let levels = levels(cells);
     let reached: Vec<_> = levels.iter().map(|level| format!("epochs to {level:.2} %")).collect();
     let metric = format!("{} after epoch 1, %", metric_name(cells));
     let mut columns = vec!["configuration", &metric, "difference to plain"];
@@ -88,13 +88,13 @@ fn group_dynamics(cells: &[Cell], levels: Option<&[f64]>) -> String {
 }
 
 /// By the plain cell, or the first where there is none; none if that doesn't get better.
-fn own_levels(cells: &[Cell]) -> Vec<f64> {
+fn levels(cells: &[Cell]) -> Vec<f64> {
     let plain = cells.iter().find_map(|cell| cell.baseline(cells)).or(cells.first());
     let ends = plain.and_then(|plain| {
         mean(&plain.values(first_metric)).zip(mean(&plain.values(|run| run.metric)))
     });
-    let levels = |(start, end): (f64, f64)| SHARES.map(|share| start + share * (end - start));
-    ends.filter(|(start, end)| start < end).map(levels).into_iter().flatten().collect()
+    let between = |(start, end): (f64, f64)| SHARES.map(|share| start + share * (end - start));
+    ends.filter(|(start, end)| start < end).map(between).into_iter().flatten().collect()
 }
 
 /// The mean over the runs that reached it, and how many did where some didn't.
@@ -268,18 +268,14 @@ mod tests {
 | do-conv, random | 20.00 ± 0.00 | 0.00 [0.00, 0.00] (2 pairs) | 2.0 | 3.0 | 3.0 | 0.6667 ± 0.0000 |
 ";
         let runs = three_cells();
-        assert_eq!(dynamics(&group(&runs), None), expected);
-
-        let own = dynamics(&group(&runs), Some(&[70.5, 80.0]));
-        assert!(own.contains("| epochs to 70.50 % | epochs to 80.00 % |"));
-        assert!(own.contains("| 3.0 (1 of 2) | – (0 of 2) |"));
+        assert_eq!(dynamics(&group(&runs)), expected);
     }
 
     #[test]
     fn each_net_has_its_levels() {
         let other = RunConfig { net: NetKind::Plain, task: Task::Segment, ..config() };
         let runs = [run(&config(), 1, &[50.0]), run(&other, 1, &[10.0, 20.0])];
-        let found = dynamics(&group(&runs), None);
+        let found = dynamics(&group(&runs));
         assert!(found.contains("**classify, resnet-v1, 1 epoch**\n\n| conf"));
         assert!(found.contains("|\n\n**segment, plain, 2 epochs**\n\n| conf"));
         assert!(

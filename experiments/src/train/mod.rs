@@ -21,9 +21,11 @@ use burn::train::metric::store::Split;
 use burn::train::metric::{Adaptor, LossMetric, Metric, MetricMetadata, Numeric};
 use burn::train::{InferenceStep, Learner, SupervisedTraining};
 
+use do_conv::instruction_set;
+
 use crate::data::idx::Data;
-use crate::nets::{Builder, Conv, Maccs, Net, Options, map};
-use crate::record::{Epoch, RunConfig, RunResult, Schedule, Task};
+use crate::nets::{Builder, Classifier, Conv, Detector, Maccs, Net, Options, Segmenter, map};
+use crate::record::{Epoch, NetKind, RunConfig, RunResult, Schedule, Task};
 use crate::task::Learnt;
 use checkpoint::Whole;
 pub use progress::Event;
@@ -54,9 +56,25 @@ pub fn run(config: &RunConfig, data: Data, folder: &Path, watch: Watch) -> Resul
     let lock = File::create(folder.join("lock"))?;
     lock.lock()?;
     match config.task {
-        Task::Classify => train::<crate::nets::Classifier>(config, data, folder, watch),
-        Task::Segment => train::<crate::nets::Segmenter>(config, data, folder, watch),
-        Task::Detect => train::<crate::nets::Detector>(config, data, folder, watch),
+        Task::Classify => train::<Classifier>(config, data, folder, watch),
+        Task::Segment => train::<Segmenter>(config, data, folder, watch),
+        Task::Detect => train::<Detector>(config, data, folder, watch),
+    }
+}
+
+/// Says why a run can't be, of `found` images of the training and of the test, before it is started.
+///
+/// # Errors
+/// For layers, options and numbers of images that don't go together.
+pub fn check(config: &RunConfig, found: [usize; 2]) -> Result<()> {
+    fn check<N: Learnt>(config: &RunConfig, found: [usize; 2]) -> Result<()> {
+        N::counts(config, found)?;
+        start::<N>(config, &Device::flex()).map(drop)
+    }
+    match config.task {
+        Task::Classify => check::<Classifier>(config, found),
+        Task::Segment => check::<Segmenter>(config, found),
+        Task::Detect => check::<Detector>(config, found),
     }
 }
 
@@ -108,13 +126,11 @@ fn train<N: Learnt>(
 
     let net = result.model;
     let folded = map(&net, Conv::fold);
-    let (metric, _) = examine(&net, &*loaders.test)?;
-    let (folded_metric, _) = examine(&folded, &*loaders.test)?;
     Ok(RunResult {
         config: config.clone(),
         epochs: epochs::<N>(folder, config.epochs)?,
-        metric,
-        folded_metric,
+        metric: examine(&net, &*loaders.test)?,
+        folded_metric: examine(&folded, &*loaders.test)?,
         other_bits: other_bits(&net, &folded, &*loaders.test)?,
         parameters: parameters as u64,
         folded_parameters: folded.num_params() as u64,
@@ -122,11 +138,15 @@ fn train<N: Learnt>(
         folded_maccs: maccs.folded,
         peak_bytes,
         threads: watch.threads,
+        instruction_set: instruction_set().to_string(),
     })
 }
 
 /// The net as it starts.
 fn start<N: Net>(config: &RunConfig, device: &Device) -> Result<(N, Maccs)> {
+    if config.task != Task::Classify && config.net == NetKind::Tutorial {
+        return Err("expected a net of stages to look at scenes with, got the tutorial's".into());
+    }
     let options = Options::of(config)?;
     device.seed(config.seed);
     let mut builder = Builder::new(&options, device);
@@ -154,17 +174,16 @@ fn optimizer(config: &RunConfig) -> Result<ModuleOptimizer> {
     Ok(optimizer.with_group(offsets, without.build(), None))
 }
 
-/// The metric of all test images, in percent, and the loss.
-fn examine<N: Learnt>(net: &N, test: &dyn DataLoader<N::Batch>) -> Result<(f64, f64)> {
-    let (mut metric, mut loss) = (N::metric(), LossMetric::new());
+/// The metric of all test images, in percent.
+fn examine<N: Learnt>(net: &N, test: &dyn DataLoader<N::Batch>) -> Result<f64> {
+    let mut metric = N::metric();
     let metadata = MetricMetadata { progress: Seen::new(0, 1, None), iteration: None, lr: None };
     for batch in test.iter() {
         let outcome = InferenceStep::step(net, batch?);
         metric.update(&Adaptor::adapt(&outcome), &metadata)?;
-        loss.update(&Adaptor::adapt(&outcome), &metadata)?;
     }
     metric.compute()?;
-    Ok((metric.final_value().current(), loss.final_value().current()))
+    Ok(metric.final_value().current())
 }
 
 /// How many outputs of the two nets have other bits, over all test images.
@@ -213,5 +232,65 @@ pub fn clean(folder: &Path) -> Result<()> {
             Err(format!("{}: {error}", folder.display()).into())
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::module::{Module, ModuleVisitor, Param};
+    use burn::optim::GradientsParams;
+    use burn::tensor::{Device, Distribution, Tensor};
+
+    use super::*;
+    use crate::record::{DStart, NetKind};
+    use crate::report::sample::do_conv;
+
+    /// Every number that is trained, parameter by parameter.
+    #[derive(Default)]
+    struct Numbers(Vec<Vec<f32>>);
+
+    impl ModuleVisitor for Numbers {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let tensor = param.val();
+            // Batch norms keep statistics, too.
+            if tensor.is_require_grad() {
+                self.0.push(tensor.try_into_vec_as().unwrap_or_default());
+            }
+        }
+    }
+
+    /// How many parameters that aren't zero a step leaves as they are, if no gradient but the decay changes them.
+    fn not_decayed(config: &RunConfig) -> Result<usize> {
+        let device = Device::flex().autodiff();
+        let (net, _) = start::<Classifier>(config, &device)?;
+        let images = Tensor::random([2, 1, 28, 28], Distribution::Uniform(0.0, 1.0), &device);
+        let gradients = (net.outputs(images).sum() * 0.0).backward();
+        let gradients = GradientsParams::from_grads(gradients, &net);
+        let numbers = |net: &Classifier| {
+            let mut numbers = Numbers::default();
+            net.visit(&mut numbers);
+            numbers.0
+        };
+        let before = numbers(&net);
+        let after = numbers(&optimizer(config)?.step(1.0, net, gradients));
+        let same = before.iter().zip(&after).filter(|(before, after)| before == after);
+        Ok(same.filter(|(before, _)| before.iter().any(|&number| number != 0.0)).count())
+    }
+
+    /// The layers with a `D`: all 3×3 convolutions.
+    #[test]
+    fn all_but_the_offset_decays_if_that_is_asked_for() -> Result<()> {
+        for (net, layers) in [
+            (NetKind::Tutorial, 3),
+            (NetKind::ResnetV1, 1 + 3 * 2),
+            (NetKind::ResnetV2, 1 + 3 * 2),
+            (NetKind::Resnext, 1 + 3),
+        ] {
+            let config = RunConfig { net, d_init: DStart::Random, weight_decay: 0.1, ..do_conv() };
+            assert_eq!(not_decayed(&config)?, 0, "{net:?}");
+            let kept = RunConfig { decay_offset: false, ..config };
+            assert_eq!(not_decayed(&kept)?, layers, "{net:?}");
+        }
+        Ok(())
     }
 }

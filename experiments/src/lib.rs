@@ -10,7 +10,7 @@ pub mod metric;
 pub mod nets;
 pub mod record;
 pub mod report;
-pub mod schedule;
+pub mod runner;
 pub mod studies;
 pub mod task;
 pub mod train;

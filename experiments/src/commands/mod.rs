@@ -12,10 +12,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, value_parser};
 use do_conv_experiments::data::idx::Data;
-use do_conv_experiments::grid::Grid;
-use do_conv_experiments::record::{RunResult, hash};
+use do_conv_experiments::record::{RunConfig, RunResult, hash};
 use do_conv_experiments::report::write;
-use do_conv_experiments::schedule::Schedule;
+use do_conv_experiments::runner::Runner;
 use do_conv_experiments::train::check;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -76,29 +75,29 @@ impl Machine {
     }
 }
 
-/// Does the runs of a grid, whose results are in `runs/` of a folder, and writes the report of those that don't fail into
+/// Does the runs on images, whose results are in `runs/` of a folder, and writes the report of those that don't fail into
 /// another.
-fn report(
-    grid: &Grid,
+fn report<E: Into<Box<dyn Error>>>(
+    runs: impl FnOnce(&str) -> std::result::Result<Vec<RunConfig>, E>,
     data: &Path,
     machine: &Machine,
     runs_of: &Path,
     out: &Path,
 ) -> Result<Report> {
     let (name, found) = describe(data)?;
-    let runs = grid.runs(&name);
+    let runs = runs(&name).map_err(Into::into)?;
     // What can't be is said before hours of what can.
     for run in runs.iter().filter(|run| run.seed == 0) {
         check(run, found).map_err(|error| format!("{}: {error}", run.id()))?;
     }
-    let schedule = Schedule {
+    let runner = Runner {
         folder: &runs_of.join("runs"),
         data,
         jobs: machine.jobs.into(),
         threads: machine.threads(),
         dashboard: machine.dashboard,
     };
-    let (results, failed) = schedule.results(&runs)?;
+    let (results, failed) = runner.results(&runs)?;
     let files = if results.is_empty() { Vec::new() } else { write(out, &results)? };
     Ok(Report { results, files, failed })
 }

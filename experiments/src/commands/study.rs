@@ -44,8 +44,11 @@ pub struct Command {
 impl Command {
     pub fn run(&self) -> Result<()> {
         if self.names.is_empty() {
-            for Study { name, question, options, .. } in &STUDIES {
-                say(format_args!("{name}: {question}\n    grid {options}"))?;
+            for study in &STUDIES {
+                say(format_args!("{}: {}", study.name, study.question))?;
+                study
+                    .options(self.quick)
+                    .try_for_each(|grid| say(format_args!("    grid {grid}")))?;
             }
             return Ok(());
         }
@@ -53,7 +56,7 @@ impl Command {
         for study in self.studies()? {
             let start = Instant::now();
             say(format_args!("\n{}: {}", study.name, study.question))?;
-            say(format_args!("grid {}", study.words(self.quick).join(" ")))?;
+            study.options(self.quick).try_for_each(|grid| say(format_args!("grid {grid}")))?;
             // The others don't depend on it.
             if let Err(error) = self.study(study) {
                 eprintln!("{}: {error}", study.name);
@@ -97,7 +100,8 @@ impl Command {
         let document = self.document.as_deref().map(Document::read).transpose()?;
         let out = self.out.join(study.name);
         let data = self.images(study)?;
-        let report = report(&study.grid(self.quick)?, &data, &self.machine, &self.out, &out)?;
+        let runs = |data: &str| study.runs(self.quick, data);
+        let report = report(runs, &data, &self.machine, &self.out, &out)?;
         let cells = group(&report.results);
         let accuracy = table::accuracy(&cells);
         say(format_args!("\n{accuracy}\nmore in {}", out.display()))?;

@@ -2,7 +2,7 @@
 
 use crate::record::{Kind, RunConfig, RunResult};
 use crate::report::labels::what_differs;
-use crate::report::stats::{Difference, median};
+use crate::report::stats::{Difference, mean, median};
 
 /// All runs that differ by the seed alone.
 #[derive(Clone, Debug)]
@@ -114,6 +114,51 @@ pub fn by_baseline<'a>(cells: &[Cell<'a>]) -> Vec<(String, Vec<Cell<'a>>)> {
     titles.into_iter().zip(groups).map(|(title, (_, cells))| (title, cells)).collect()
 }
 
+/// The means over several nets of one kind of layer, and of the plain ones that they are compared with, by seed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// The kind.
+    pub kind: Kind,
+    /// How many nets that are.
+    pub nets: usize,
+    /// Its means, by the seeds that all nets have of both kinds.
+    pub own: Vec<(u64, f64)>,
+    /// Plain's.
+    pub plain: Vec<(u64, f64)>,
+}
+
+/// Each kind of layer that is compared with plain ones in several nets, with its options' defaults.
+pub fn pools(cells: &[Cell], number: impl Fn(&RunResult) -> f64) -> Vec<Pool> {
+    [Kind::DoConv, Kind::Separable]
+        .into_iter()
+        .filter_map(|kind| pool(cells, kind, &number))
+        .collect()
+}
+
+fn pool(cells: &[Cell], kind: Kind, number: &impl Fn(&RunResult) -> f64) -> Option<Pool> {
+    let is_default = |cell: &&Cell| cell.config == RunConfig { kind, ..cell.config.as_plain() };
+    let pairs: Vec<_> = cells
+        .iter()
+        .filter(is_default)
+        .filter_map(|cell| Some((cell.by_seed(number), cell.baseline(cells)?.by_seed(number))))
+        .collect();
+    let of_seed = |values: &[(u64, f64)], seed| {
+        values.iter().find(|(other, _)| *other == seed).map(|(_, value)| *value)
+    };
+    let (mut own, mut plain) = (Vec::new(), Vec::new());
+    for &(seed, _) in &pairs.first().filter(|_| pairs.len() > 1)?.0 {
+        let values: Option<Vec<_>> = pairs
+            .iter()
+            .map(|(own, plain)| Some((of_seed(own, seed)?, of_seed(plain, seed)?)))
+            .collect();
+        let Some(values) = values else { continue };
+        let (of_own, of_plain): (Vec<_>, Vec<_>) = values.into_iter().unzip();
+        own.push((seed, mean(&of_own)?));
+        plain.push((seed, mean(&of_plain)?));
+    }
+    (!own.is_empty()).then_some(Pool { kind, nets: pairs.len(), own, plain })
+}
+
 /// The test metric after the first epoch; NaN without one.
 pub fn first_metric(run: &RunResult) -> f64 {
     run.epochs.first().map_or(f64::NAN, |epoch| epoch.test_metric)
@@ -139,7 +184,7 @@ fn common(config: &RunConfig) -> RunConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{DMul, DStart, Replaced};
+    use crate::record::{DMul, DStart, NetKind, Replaced};
     use crate::report::labels::labels;
     use crate::report::sample::{self, config, do_conv, run};
 
@@ -200,5 +245,28 @@ mod tests {
             cells[0].ahead_of(&cells[0], |run| run.metric).map(|found| found.pairs),
             Some(1)
         );
+    }
+
+    #[test]
+    fn nets_are_pooled_over_the_seeds_that_all_have() {
+        let other = |config: RunConfig| RunConfig { net: NetKind::Plain, ..config };
+        let runs = [
+            run(&config(), 1, &[50.0]),
+            run(&config(), 2, &[52.0]),
+            run(&do_conv(), 1, &[53.0]),
+            run(&do_conv(), 2, &[54.0]),
+            run(&other(config()), 1, &[60.0]),
+            run(&other(do_conv()), 1, &[61.0]),
+            run(&other(do_conv()), 2, &[62.0]),
+        ];
+        let metric = |run: &RunResult| run.metric;
+        let expected =
+            Pool { kind: Kind::DoConv, nets: 2, own: vec![(1, 57.0)], plain: vec![(1, 55.0)] };
+        assert_eq!(pools(&group(&runs), metric), [expected]);
+        assert_eq!(pools(&group(&runs[..4]), metric), []);
+        // Other options than the defaults are no further net.
+        let random = RunConfig { d_init: DStart::Random, ..do_conv() };
+        let runs = [config(), do_conv(), random].map(|config| run(&config, 1, &[50.0]));
+        assert_eq!(pools(&group(&runs), metric), []);
     }
 }

@@ -1,8 +1,8 @@
 //! The numbers as Markdown tables.
 
 use crate::record::RunResult;
-use crate::report::cells::{Cell, by_baseline, first_metric, last_loss};
-use crate::report::labels::labels;
+use crate::report::cells::{Cell, Pool, by_baseline, first_metric, last_loss, pools};
+use crate::report::labels::{labels, name};
 use crate::report::stats::{Difference, first_reaching, mean, standard_deviation};
 
 const NONE: &str = "–";
@@ -28,7 +28,18 @@ pub fn accuracy(cells: &[Cell]) -> String {
         row.extend(options.then(|| to(cell.default_options(cells))));
         row
     };
-    markdown(&columns, labels(cells).into_iter().zip(cells).map(row))
+    let pooled = |Pool { kind, nets, own, plain }: Pool| {
+        let found = Difference::paired(&own, &plain);
+        let (seeds, values) = (own.len(), own.into_iter().map(|(_, value)| value));
+        let metric = spread(&values.collect::<Vec<_>>(), 2);
+        let label = format!("mean of {nets} nets, {}", name(&kind));
+        let mut row = vec![label, seeds.to_string(), metric, NONE.into()];
+        row.push(found.map_or(NONE.into(), |found| shown(found, seeds)));
+        row.extend(options.then(|| NONE.into()));
+        row
+    };
+    let rows = labels(cells).into_iter().zip(cells).map(row);
+    markdown(&columns, rows.chain(pools(cells, |run| run.metric).into_iter().map(pooled)))
 }
 
 /// Time, memory, parameters and multiply-accumulates.
@@ -137,9 +148,12 @@ fn after_the_fold(cell: &Cell) -> String {
     }
 }
 
-/// Bold where the interval excludes zero. The pairs are named where they aren't the cell's runs.
 fn difference(cell: &Cell, found: Option<Difference>) -> String {
-    let Some(found) = found else { return NONE.into() };
+    found.map_or(NONE.into(), |found| shown(found, cell.runs.len()))
+}
+
+/// Bold where the interval excludes zero. The pairs are named where they aren't as many as the runs.
+fn shown(found: Difference, runs: usize) -> String {
     let mean = signed(found.mean);
     let text = match found.interval {
         Some((low, high)) => format!("{mean} [{}, {}]", signed(low), signed(high)),
@@ -148,7 +162,7 @@ fn difference(cell: &Cell, found: Option<Difference>) -> String {
     let text = if found.excludes_zero() { format!("**{text}**") } else { text };
     match found.pairs {
         1 => format!("{text} (1 pair)"),
-        pairs if pairs == cell.runs.len() => text,
+        pairs if pairs == runs => text,
         pairs => format!("{text} ({pairs} pairs)"),
     }
 }
@@ -197,7 +211,7 @@ fn markdown(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{DStart, NetKind, RunConfig, Task};
+    use crate::record::{DStart, Kind, NetKind, RunConfig, Task};
     use crate::report::cells::group;
     use crate::report::sample::{config, diverged, do_conv, run};
 
@@ -232,6 +246,21 @@ mod tests {
         assert_eq!(accuracy(&group(&runs)), expected);
         // Without other options there is no default to compare with.
         assert!(!accuracy(&group(&runs[..6])).contains("default"));
+    }
+
+    #[test]
+    fn several_nets_have_a_mean() {
+        let nets = [config(), RunConfig { net: NetKind::Plain, ..config() }];
+        let runs: Vec<_> = nets
+            .iter()
+            .zip([1.0, 3.0])
+            .flat_map(|(plain, ahead)| {
+                let do_conv = RunConfig { kind: Kind::DoConv, ..plain.clone() };
+                [run(plain, 1, &[70.0]), run(&do_conv, 1, &[70.0 + ahead])]
+            })
+            .collect();
+        let expected = "| mean of 2 nets, do-conv | 1 | 72.00 | – | +2.00 (1 pair) |\n";
+        assert!(accuracy(&group(&runs)).ends_with(expected));
     }
 
     #[test]

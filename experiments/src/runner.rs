@@ -13,14 +13,13 @@ use std::thread;
 use do_conv::instruction_set;
 
 use crate::bar::Bar;
-
 use crate::record::{RunConfig, RunResult};
 use crate::train::{Event, clean};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// How runs are done.
-pub struct Schedule<'a> {
+pub struct Runner<'a> {
     /// Where results go, and what runs work in.
     pub folder: &'a Path,
     /// The images.
@@ -39,7 +38,7 @@ struct Failed {
     reason: String,
 }
 
-impl Schedule<'_> {
+impl Runner<'_> {
     /// The results of all runs that don't fail, in order, and how many do: those that are in the folder, and those of
     /// the others, which are done.
     ///

@@ -1,6 +1,6 @@
 //! Cells: the runs that differ by nothing but the seed.
 
-use crate::record::{Kind, RunConfig, RunResult};
+use crate::record::{Kind, NetKind, RunConfig, RunResult};
 use crate::report::labels::what_differs;
 use crate::report::stats::{Difference, mean, median};
 
@@ -127,12 +127,14 @@ pub struct Pool {
     pub plain: Vec<(u64, f64)>,
 }
 
-/// Each kind of layer that is compared with plain ones in several nets, with its options' defaults.
+/// Each kind of layer that is compared with plain ones in several nets, with its options' defaults, and with all other
+/// options the same.
 pub fn pools(cells: &[Cell], number: impl Fn(&RunResult) -> f64) -> Vec<Pool> {
-    [Kind::DoConv, Kind::Separable]
-        .into_iter()
-        .filter_map(|kind| pool(cells, kind, &number))
-        .collect()
+    let but_for_the_net = |cell: &Cell| RunConfig { net: NetKind::Plain, ..cell.config.as_plain() };
+    let alike = split(cells, but_for_the_net);
+    let kinds = [Kind::DoConv, Kind::Separable];
+    let pools = alike.iter().flat_map(|(_, cells)| kinds.map(|kind| pool(cells, kind, &number)));
+    pools.flatten().collect()
 }
 
 fn pool(cells: &[Cell], kind: Kind, number: &impl Fn(&RunResult) -> f64) -> Option<Pool> {
@@ -184,7 +186,7 @@ fn common(config: &RunConfig) -> RunConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{DMul, DStart, NetKind, Replaced};
+    use crate::record::{DMul, DStart, Replaced};
     use crate::report::labels::labels;
     use crate::report::sample::{self, config, do_conv, run};
 
@@ -264,6 +266,14 @@ mod tests {
             Pool { kind: Kind::DoConv, nets: 2, own: vec![(1, 57.0)], plain: vec![(1, 55.0)] };
         assert_eq!(pools(&group(&runs), metric), [expected]);
         assert_eq!(pools(&group(&runs[..4]), metric), []);
+        // Nets that were trained otherwise aren't pooled.
+        let slow = runs.clone().map(|mut run| {
+            if run.config.net == NetKind::Plain {
+                run.config.learning_rate = 0.01;
+            }
+            run
+        });
+        assert_eq!(pools(&group(&slow), metric), []);
         // Other options than the defaults are no further net.
         let random = RunConfig { d_init: DStart::Random, ..do_conv() };
         let runs = [config(), do_conv(), random].map(|config| run(&config, 1, &[50.0]));

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use crate::record::{Kind, RunConfig};
 use crate::report::cells::Cell;
 
-/// Each cell's kind and those of its options that differ between cells.
+/// Each cell's net, if there are several, its kind, and those of its options that differ between cells of a net.
 pub fn labels(cells: &[Cell]) -> Vec<String> {
     let configs: Vec<_> = cells.iter().map(|cell| &cell.config).collect();
     named(&configs, true)
@@ -23,6 +23,9 @@ pub fn name(value: &impl ValueEnum) -> String {
 
 /// What a configuration has for an option: none where its kind lacks the option.
 type Describe = fn(&RunConfig) -> Option<String>;
+
+/// How many of the options tell nets and their images apart.
+const OF_NETS: usize = 3;
 
 /// In the order of a label, and whether a label has it in any case.
 const OPTIONS: [(Describe, bool); 16] = [
@@ -64,15 +67,22 @@ fn counted(number: usize, what: &str) -> String {
 
 /// `always` also names what labels have in any case.
 fn named(configs: &[&RunConfig], always: bool) -> Vec<String> {
-    let differs = |describe: &Describe| {
+    let differs = |describe: &Describe, configs: &[&RunConfig]| {
         let mut values = configs.iter().filter_map(|config| describe(config));
         values.next().is_some_and(|first| values.any(|value| value != first))
     };
-    let shown: Vec<Describe> = OPTIONS
-        .into_iter()
-        .filter(|(describe, forced)| always && *forced || differs(describe))
-        .map(|(describe, _)| describe)
-        .collect();
+    let of_net = |config: &RunConfig| -> Vec<&RunConfig> {
+        let same = |other: &&&RunConfig| (other.task, other.net) == (config.task, config.net);
+        configs.iter().filter(same).copied().collect()
+    };
+    // What each net has but one of says nothing beside the net.
+    let is_shown = |(at, (describe, forced)): &(usize, (Describe, bool))| {
+        always && *forced
+            || *at < OF_NETS && differs(describe, configs)
+            || configs.iter().any(|config| differs(describe, &of_net(config)))
+    };
+    let shown = OPTIONS.into_iter().enumerate().filter(is_shown);
+    let shown: Vec<Describe> = shown.map(|(_, (describe, _))| describe).collect();
     let name = |config: &&RunConfig| {
         let values = shown.iter().filter_map(|describe| describe(config));
         values.filter(|value| !value.is_empty()).collect::<Vec<_>>().join(", ")
@@ -107,6 +117,9 @@ mod tests {
             "resnet-v1, do-conv, d_mul mn, identity, no decay of D",
         ];
         assert_eq!(labels_of(&nets), expected);
+        // What follows from the net isn't named.
+        let other = RunConfig { net: NetKind::Plain, learning_rate: 0.01, ..config() };
+        assert_eq!(labels_of(&[config(), other]), ["resnet-v1, plain", "plain, plain"]);
 
         let replaced = RunConfig { replaced: Replaced::Stem, images: Some(1), ..do_conv() };
         let expected = [

@@ -25,7 +25,7 @@ pub struct Study {
     pub images: Images,
     /// The options of each grid.
     pub grids: &'static [&'static str],
-    /// Options that come instead of, or beside, these in a version of five minutes for all studies.
+    /// Options that come instead of, or beside, these in a short version of all studies.
     pub quick: &'static str,
 }
 

@@ -205,16 +205,14 @@ impl RunConfig {
     pub fn id(&self) -> String {
         let json = serde_json::to_string(self).unwrap_or_default();
         let hash = hash(json.bytes());
-        let name = |value: Option<clap::builder::PossibleValue>| {
-            value.map_or(String::new(), |value| value.get_name().to_owned())
-        };
-        let [task, net, kind] = [
-            name(self.task.to_possible_value()),
-            name(self.net.to_possible_value()),
-            name(self.kind.to_possible_value()),
-        ];
+        let (task, net, kind) = (name(&self.task), name(&self.net), name(&self.kind));
         format!("{task}-{net}-{kind}-{hash:016x}-seed{}", self.seed)
     }
+}
+
+/// The name that the command line, records and reports have for a value.
+pub fn name(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// FNV-1a, the same on every machine.
@@ -275,7 +273,6 @@ pub struct RunResult {
     /// Threads that computed it, on which no number above depends but times and memory.
     pub threads: usize,
     /// What it was computed with, on which the last bits of numbers depend: `avx512`, `avx2`, `neon`, `portable`.
-    #[serde(default)]
     pub instruction_set: String,
 }
 

@@ -14,7 +14,7 @@ use do_conv::instruction_set;
 
 use crate::bar::Bar;
 use crate::record::{RunConfig, RunResult};
-use crate::train::{Event, clean};
+use crate::train::Event;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -139,7 +139,7 @@ impl Runner<'_> {
             let text = fs::read_to_string(&said)?;
             return Err(format!("{status}: {} (all in {})", reason(&text), said.display()).into());
         }
-        clean(&work)
+        fs::remove_dir_all(&work).map_err(|error| format!("{}: {error}", work.display()).into())
     }
 
     fn start(&self, work: &Path, result: &Path, said: File) -> Result<Child> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::Tensor;
 use burn::train::metric::{AccuracyMetric, Adaptor, LossInput, Metric, Numeric};
 use burn::train::{ClassificationOutput, InferenceStep, ItemLazy, TrainStep};
@@ -26,10 +27,9 @@ pub trait Learnt:
     /// What a step gives.
     type Outcome: ItemLazy + Adaptor<LossInput> + Adaptor<<Self::Metric as Metric>::Input> + 'static;
     /// How good that is, in percent.
-    type Metric: Metric + Numeric + 'static;
-
-    /// The metric, before any batch.
-    fn metric() -> Self::Metric;
+    type Metric: Metric + Numeric + Default + 'static;
+    /// What makes its batches.
+    type Batcher: Batcher<usize, Self::Batch> + 'static;
 
     /// The images of a batch.
     fn images(batch: &Self::Batch) -> Tensor<4>;
@@ -40,12 +40,22 @@ pub trait Learnt:
     /// For fewer images than one batch, and for more than there are.
     fn counts(config: &RunConfig, found: [usize; 2]) -> Result<[usize; 2], String>;
 
+    /// What makes batches of that many items of the training and of the test.
+    fn batchers(data: Data, counts: [usize; 2]) -> [Self::Batcher; 2];
+
     /// Loaders for a run of which `done` epochs are done.
     ///
     /// # Errors
     /// As [`Learnt::counts`].
-    fn loaders(config: &RunConfig, data: Data, done: usize)
-    -> Result<Loaders<Self::Batch>, String>;
+    fn loaders(
+        config: &RunConfig,
+        data: Data,
+        done: usize,
+    ) -> Result<Loaders<Self::Batch>, String> {
+        let counts = Self::counts(config, [data.train.len(), data.test.len()])?;
+        let batchers = Self::batchers(data, counts);
+        Ok(Loaders::new(batchers, counts, config.batch, config.seed, done))
+    }
 }
 
 /// How many items of the `found` a run asks for.
@@ -72,10 +82,7 @@ impl Learnt for Classifier {
     type Batch = Pictures;
     type Outcome = ClassificationOutput;
     type Metric = AccuracyMetric;
-
-    fn metric() -> AccuracyMetric {
-        AccuracyMetric::new()
-    }
+    type Batcher = PictureBatcher;
 
     fn images(batch: &Pictures) -> Tensor<4> {
         batch.images.clone()
@@ -85,10 +92,8 @@ impl Learnt for Classifier {
         Ok([items(config, train, train)?, test])
     }
 
-    fn loaders(config: &RunConfig, data: Data, done: usize) -> Result<Loaders<Pictures>, String> {
-        let counts = Self::counts(config, [data.train.len(), data.test.len()])?;
-        let batchers = [data.train, data.test].map(|set| PictureBatcher(Arc::new(set)));
-        Ok(Loaders::new(batchers, counts, config.batch, config.seed, done))
+    fn batchers(data: Data, _: [usize; 2]) -> [PictureBatcher; 2] {
+        [data.train, data.test].map(|set| PictureBatcher(Arc::new(set)))
     }
 }
 
@@ -96,10 +101,7 @@ impl Learnt for Segmenter {
     type Batch = ScenesWithMasks;
     type Outcome = Segmentation;
     type Metric = MeanIou;
-
-    fn metric() -> MeanIou {
-        MeanIou::default()
-    }
+    type Batcher = MaskBatcher;
 
     fn images(batch: &ScenesWithMasks) -> Tensor<4> {
         batch.images.clone()
@@ -109,14 +111,8 @@ impl Learnt for Segmenter {
         scene_counts(config)
     }
 
-    fn loaders(
-        config: &RunConfig,
-        data: Data,
-        done: usize,
-    ) -> Result<Loaders<ScenesWithMasks>, String> {
-        let counts = Self::counts(config, [data.train.len(), data.test.len()])?;
-        let batchers = scenes([&data.train, &data.test], counts).map(MaskBatcher);
-        Ok(Loaders::new(batchers, counts, config.batch, config.seed, done))
+    fn batchers(data: Data, counts: [usize; 2]) -> [MaskBatcher; 2] {
+        scenes([&data.train, &data.test], counts).map(MaskBatcher)
     }
 }
 
@@ -124,10 +120,7 @@ impl Learnt for Detector {
     type Batch = ScenesWithObjects;
     type Outcome = Detections;
     type Metric = Ap50;
-
-    fn metric() -> Ap50 {
-        Ap50::default()
-    }
+    type Batcher = ObjectBatcher;
 
     fn images(batch: &ScenesWithObjects) -> Tensor<4> {
         batch.images.clone()
@@ -137,13 +130,7 @@ impl Learnt for Detector {
         scene_counts(config)
     }
 
-    fn loaders(
-        config: &RunConfig,
-        data: Data,
-        done: usize,
-    ) -> Result<Loaders<ScenesWithObjects>, String> {
-        let counts = Self::counts(config, [data.train.len(), data.test.len()])?;
-        let batchers = scenes([&data.train, &data.test], counts).map(ObjectBatcher);
-        Ok(Loaders::new(batchers, counts, config.batch, config.seed, done))
+    fn batchers(data: Data, counts: [usize; 2]) -> [ObjectBatcher; 2] {
+        scenes([&data.train, &data.test], counts).map(ObjectBatcher)
     }
 }

@@ -23,21 +23,20 @@ impl Targets {
         let (mut heat, mut centres, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
         let mut count = 0;
         for scene in scenes {
-            let at = count * CLASSES * CELLS * CELLS;
+            let (of_classes, of_sizes) = (heat.len(), sizes.len());
             count += 1;
             heat.resize(count * CLASSES * CELLS * CELLS, 0f32);
             centres.resize(count * CLASSES * CELLS * CELLS, 0f32);
             sizes.resize(count * 2 * CELLS * CELLS, 0f32);
-            let of_scene = (count - 1) * 2 * CELLS * CELLS;
             for object in &scene.objects {
-                let plane = at + object.class * CELLS * CELLS;
+                let plane = of_classes + object.class * CELLS * CELLS;
                 let centre = centre(object);
                 splat(&mut heat[plane..plane + CELLS * CELLS], centre, extents(object));
                 let [row, column] = centre;
                 centres[plane + row * CELLS + column] = 1.0;
                 let [rows, columns] = extents(object);
-                sizes[of_scene + row * CELLS + column] = rows;
-                sizes[of_scene + CELLS * CELLS + row * CELLS + column] = columns;
+                sizes[of_sizes + row * CELLS + column] = rows;
+                sizes[of_sizes + CELLS * CELLS + row * CELLS + column] = columns;
             }
         }
         let planes = |values, planes| TensorData::new(values, [count, planes, CELLS, CELLS]);

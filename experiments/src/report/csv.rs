@@ -2,9 +2,9 @@
 
 use std::error::Error;
 
-use crate::record::{Epoch, RunConfig, RunResult};
+use crate::record::{Epoch, RunConfig, RunResult, name};
 use crate::report::cells::{Cell, first_metric, last_loss};
-use crate::report::labels::{labels, name};
+use crate::report::labels::labels;
 use crate::report::stats::{Difference, mean, standard_deviation};
 
 /// Columns' names and one row's values.

@@ -1,8 +1,6 @@
 //! What cells are called: by those options that differ.
 
-use clap::ValueEnum;
-
-use crate::record::{Kind, RunConfig};
+use crate::record::{Kind, RunConfig, name};
 use crate::report::cells::Cell;
 
 /// Each cell's net, if there are several, its kind, and those of its options that differ between cells of a net.
@@ -14,11 +12,6 @@ pub fn labels(cells: &[Cell]) -> Vec<String> {
 /// The options that differ between configurations.
 pub fn what_differs(configs: &[&RunConfig]) -> Vec<String> {
     named(configs, false)
-}
-
-/// The name that the command line and the records have for it.
-pub fn name(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// What a configuration has for an option: none where its kind lacks the option.

@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::Builder;
 
-use crate::record::{Kind, RunResult};
+use crate::record::{Kind, RunResult, name};
 use crate::report::cells::{Cell, by_baseline, group, split};
-use crate::report::labels::{labels, name};
+use crate::report::labels::labels;
 
 const LEGEND: &str = "\
 ± is the sample standard deviation over seeds. [low, high] is the 95 % confidence interval of the mean of \

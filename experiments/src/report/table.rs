@@ -1,8 +1,8 @@
 //! The numbers as Markdown tables.
 
-use crate::record::RunResult;
+use crate::record::{RunResult, name};
 use crate::report::cells::{Cell, Pool, by_baseline, first_metric, last_loss, pools};
-use crate::report::labels::{labels, name};
+use crate::report::labels::labels;
 use crate::report::stats::{Difference, first_reaching, mean, standard_deviation};
 
 const NONE: &str = "–";

@@ -4,7 +4,7 @@ mod checkpoint;
 mod progress;
 
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -20,7 +20,6 @@ use burn::train::logger::{FileMetricLogger, MetricLogger};
 use burn::train::metric::store::Split;
 use burn::train::metric::{Adaptor, LossMetric, Metric, MetricMetadata, Numeric};
 use burn::train::{InferenceStep, Learner, SupervisedTraining};
-
 use do_conv::instruction_set;
 
 use crate::data::idx::Data;
@@ -95,7 +94,7 @@ fn train<N: Learnt>(
     let interrupter = training.interrupter();
     let reporter = Reporter::new(folder, config.epochs, watch.events, interrupter.clone())?;
     training = training
-        .metrics((LossMetric::new(), N::metric()))
+        .metrics((LossMetric::new(), N::Metric::default()))
         .num_epochs(config.epochs)
         .with_custom_checkpointers(whole("model"), whole("optim"), whole("scheduler"))
         .with_checkpointing_strategy(KeepLastNCheckpoints::new(2))
@@ -176,7 +175,7 @@ fn optimizer(config: &RunConfig) -> Result<ModuleOptimizer> {
 
 /// The metric of all test images, in percent.
 fn examine<N: Learnt>(net: &N, test: &dyn DataLoader<N::Batch>) -> Result<f64> {
-    let mut metric = N::metric();
+    let mut metric = N::Metric::default();
     let metadata = MetricMetadata { progress: Seen::new(0, 1, None), iteration: None, lr: None };
     for batch in test.iter() {
         let outcome = InferenceStep::step(net, batch?);
@@ -207,7 +206,7 @@ fn epochs<N: Learnt>(folder: &Path, count: usize) -> Result<Vec<Epoch>> {
         let last = entries.last().map(|entry| entry.current());
         last.ok_or_else(|| format!("epoch {epoch}: burn wrote no {name} of {split}").into())
     };
-    let (loss, metric) = (LossMetric::new().name(), N::metric().name());
+    let (loss, metric) = (LossMetric::new().name(), N::Metric::default().name());
     (1..=count)
         .map(|epoch| {
             Ok(Epoch {
@@ -220,19 +219,6 @@ fn epochs<N: Learnt>(folder: &Path, count: usize) -> Result<Vec<Epoch>> {
             })
         })
         .collect()
-}
-
-/// Removes what a run leaves beside its result.
-///
-/// # Errors
-/// For a folder that can't be removed.
-pub fn clean(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(format!("{}: {error}", folder.display()).into())
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -37,53 +37,53 @@ pub const STUDIES: [Study; 8] = [
         images: Images::Mnist,
         grids: &["--net tutorial --learning-rate 0.01 --schedule constant --weight-decay 0 \
                   --batch 32 --epochs 15 --images 50000 --seeds 10"],
-        quick: "--epochs 3 --images 7040 --seeds 3",
+        quick: "--epochs 5 --images 7040 --seeds 5",
     },
     Study {
         name: "nets",
         question: "Does DO-Conv help, whatever the architecture?",
         images: Images::Fashion,
         grids: &[
-            "--net plain,resnet-v1,resnet-v1b,resnet-v2,resnext,mobilenet",
+            "--net plain,resnet-v1,resnet-v1b,resnet-v2,resnext,mobilenet --seeds 10",
             // It has no batch norm, and epochs are short.
-            "--net tutorial --learning-rate 0.03 --epochs 30",
+            "--net tutorial --learning-rate 0.03 --epochs 30 --seeds 10",
         ],
-        quick: "--epochs 1 --blocks 1 --images 1024 --seeds 2",
+        quick: "--epochs 2 --blocks 1 --images 2048 --seeds 3",
     },
     Study {
         name: "separable",
         question: "How does it compare with depthwise separable convolutions?",
         images: Images::Fashion,
         grids: &["--net plain,resnet-v1 --kind do-conv,separable"],
-        quick: "--net resnet-v1 --epochs 1 --blocks 1 --images 1024 --seeds 2",
+        quick: "--net resnet-v1 --epochs 2 --blocks 1 --images 2048 --seeds 3",
     },
     Study {
         name: "init",
         question: "Does it matter that D starts as the identity, and that it decays to it?",
         images: Images::Fashion,
         grids: &["--blocks 1 --d-init identity,random --decay-offset true,false --seeds 10"],
-        quick: "--epochs 1 --images 1024 --seeds 2",
+        quick: "--epochs 2 --images 2048 --seeds 3",
     },
     Study {
         name: "d-mul",
         question: "Does a larger D help more?",
         images: Images::Fashion,
         grids: &["--blocks 1 --d-mul mn,mn+3,2mn,3mn --seeds 10"],
-        quick: "--epochs 1 --images 1024 --seeds 2",
+        quick: "--epochs 2 --images 2048 --seeds 3",
     },
     Study {
         name: "placement",
         question: "Which layers does it help?",
         images: Images::Fashion,
         grids: &["--blocks 1 --replaced all,stem,first,middle,last --seeds 10"],
-        quick: "--epochs 1 --images 1024 --seeds 2",
+        quick: "--epochs 2 --images 2048 --seeds 3",
     },
     Study {
         name: "segmentation",
         question: "Does it help to name the class of every pixel?",
         images: Images::Fashion,
         grids: &["--task segment --blocks 1 --replaced all,backbone,head --batch 32 --epochs 8"],
-        quick: "--replaced all --epochs 1 --images 512 --seeds 2",
+        quick: "--epochs 4 --images 1024 --seeds 3",
     },
     Study {
         name: "detection",
@@ -91,7 +91,7 @@ pub const STUDIES: [Study; 8] = [
         images: Images::Fashion,
         grids: &["--task detect --blocks 1 --replaced all,backbone,head --batch 32 --epochs 8 \
                   --learning-rate 0.02"],
-        quick: "--replaced all --epochs 1 --images 512 --seeds 2",
+        quick: "--epochs 4 --images 1024 --seeds 3",
     },
 ];
 

@@ -16,7 +16,7 @@ pub struct Command {
     /// Names of studies, or `all`; without, they are listed
     names: Vec<String>,
 
-    /// A version of about a minute for all, of fewer and shorter runs on what is in the repository
+    /// A version of about four minutes for all, of fewer and shorter runs on what is in the repository
     #[arg(long)]
     quick: bool,
 

@@ -15,6 +15,8 @@ mod args;
 mod data;
 mod fold;
 mod net;
+mod ops;
+mod order;
 mod plot;
 mod report;
 mod train;
@@ -30,8 +32,8 @@ use args::Args;
 use data::Data;
 use fold::{Difference, FoldReport};
 use net::Net;
+use order::shuffled;
 use report::Run;
-use train::shuffled;
 use trainer::{BATCH, LEARNING_RATE, MOMENTUM, Trainer};
 
 fn main() -> ExitCode {

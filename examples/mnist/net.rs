@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 
 use do_conv::{Algorithm, Conv2d, Conv2dConfig, DInit, DoConv2d, DoConv2dConfig, Error, Layer};
-use ndarray::{Array2, Array4, Axis, Zip};
+use ndarray::{Array2, Array4, Zip};
 
 use super::data::{CLASSES, SIDE};
+use super::ops::{cross_entropy, mean_of_pixels, mean_of_pixels_backward, relu, relu_backward};
 
 pub const LAYERS: usize = 3;
 
@@ -109,7 +110,7 @@ impl<L: Layer<f32>> Net<L> {
     ) -> Result<f32, Error> {
         let [first, second, third] = &self.layers;
         let [a1, a2, a3] = self.activations(x)?;
-        let (loss, dlogits) = cross_entropy(mean_of_pixels(&a3), labels);
+        let (loss, dlogits) = cross_entropy(mean_of_pixels(&a3), labels, labels.len());
 
         let [gradients1, gradients2, gradients3] = gradients;
         let dy = mean_of_pixels_backward(&dlogits, &a3);
@@ -144,53 +145,4 @@ impl<L: Layer<f32>> Net<L> {
 
 fn x_gradient<L: Layer<f32>>(gradients: &mut L::Gradients) -> &mut Array4<f32> {
     L::x_gradient(gradients).expect("`Net::gradients` asks for the gradient of every inner input")
-}
-
-fn relu(mut y: Array4<f32>) -> Array4<f32> {
-    y.mapv_inplace(|y| y.max(0.0));
-    y
-}
-
-/// From the gradient of what the ReLU put out, `a`, to that of what it took, in place.
-fn relu_backward<'a>(gradient: &'a mut Array4<f32>, a: &Array4<f32>) -> &'a Array4<f32> {
-    // A choice and no branch: signs are as good as random.
-    Zip::from(&mut *gradient).and(a).for_each(|gradient, &a| {
-        *gradient = if a <= 0.0 { 0.0 } else { *gradient };
-    });
-    gradient
-}
-
-/// Global average pooling: `[B, C, H, W]` to `[B, C]`.
-fn mean_of_pixels(a: &Array4<f32>) -> Array2<f32> {
-    let (_, _, rows, columns) = a.dim();
-    a.sum_axis(Axis(3)).sum_axis(Axis(2)) / (rows * columns) as f32
-}
-
-/// The gradient of the last layer's output: back through the mean, then the ReLU that gave `a`.
-fn mean_of_pixels_backward(dmean: &Array2<f32>, a: &Array4<f32>) -> Array4<f32> {
-    let (_, _, rows, columns) = a.dim();
-    let share = dmean / (rows * columns) as f32;
-    let share = share.insert_axis(Axis(2)).insert_axis(Axis(3));
-    let choose = |&a: &f32, &share: &f32| if a > 0.0 { share } else { 0.0 };
-    Zip::from(a).and_broadcast(&share).map_collect(choose)
-}
-
-/// The mean over the batch of `ln Σ exp(logit) − logit[label]`, and its gradient.
-fn cross_entropy(mut logits: Array2<f32>, labels: &[u8]) -> (f32, Array2<f32>) {
-    let batch = labels.len() as f32;
-    let mut loss = 0.0;
-    for (mut row, &label) in logits.outer_iter_mut().zip(labels) {
-        let label = usize::from(label);
-        // The largest logit is taken off first: `exp` then cannot overflow.
-        let largest = row.fold(f32::NEG_INFINITY, |largest, &logit| largest.max(logit));
-        row -= largest;
-        let of_label = row[label];
-        row.mapv_inplace(f32::exp);
-        let sum = row.sum();
-        loss += sum.ln() - of_label;
-        row /= sum;
-        row[label] -= 1.0;
-        row /= batch;
-    }
-    (loss / batch, logits)
 }

@@ -1,14 +1,12 @@
 //! Epochs of training, and what is measured of them.
 
-use std::iter::zip;
 use std::time::{Duration, Instant};
 
 use do_conv::{Error, Layer};
-use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 use crate::data::Set;
 use crate::net::Net;
+use crate::ops;
 use crate::trainer::{BATCH, Trainer};
 
 /// Test images are looked at in larger batches.
@@ -52,22 +50,7 @@ impl<L: Layer<f32>> Trainer<L> {
 fn accuracy<L: Layer<f32>>(net: &Net<L>, test: &Set) -> Result<f64, Error> {
     let mut correct = 0;
     for (x, labels) in test.batches(TEST_BATCH) {
-        for (logits, &label) in zip(net.logits(&x)?.outer_iter(), &labels) {
-            let of_label = logits[usize::from(label)];
-            let rivals = logits.iter().enumerate().filter(|&(i, _)| i != usize::from(label));
-            // A tie, or a NaN, is no answer.
-            correct += usize::from(rivals.map(|(_, &rival)| rival).all(|rival| of_label > rival));
-        }
+        correct += ops::correct(&net.logits(&x)?, &labels);
     }
     Ok(correct as f64 / test.len() as f64)
-}
-
-/// A fresh order of the training images for every epoch, the same for both nets.
-pub fn shuffled(len: usize, seed: u32, epoch: u32) -> Vec<usize> {
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(u64::from(seed) << 32 | u64::from(epoch));
-    let mut order: Vec<_> = (0..len).collect();
-    for i in (1..len).rev() {
-        order.swap(i, (random.next_u64() % (i as u64 + 1)) as usize);
-    }
-    order
 }

@@ -3,6 +3,9 @@
 #[path = "../../../examples/mnist/net.rs"]
 #[allow(dead_code)] // What the example does besides training.
 mod net;
+#[path = "../../../examples/mnist/ops.rs"]
+#[allow(dead_code)] // The same.
+mod ops;
 #[path = "../../../examples/mnist/trainer.rs"]
 #[allow(dead_code)] // What the example says of its training.
 mod trainer;

@@ -1,0 +1,6 @@
+//! Trainings of several processes, started by `mpirun`.
+
+mod example;
+mod faults;
+mod numbers;
+mod processes;

@@ -129,7 +129,7 @@ fn studies_are_listed_and_fill_documents() {
     let output = study.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = std::fs::read_to_string(&document).unwrap();
-    assert!(text.contains("| do-conv | 3 |") && !text.contains("stale"), "{text}");
+    assert!(text.contains("| do-conv | 4 |") && !text.contains("stale"), "{text}");
     assert!(folder.path().join("report/tutorial/differences.svg").is_file());
     assert!(folder.path().join("report/tutorial/summary.csv").is_file());
 }

@@ -96,16 +96,13 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// For a gradient or a parameter that isn't finite, on all ranks. The parameters are of no use then.
     pub fn step(&mut self) -> Result<Gradient> {
-        // On a thread of the pool: so small layers find its other threads awake.
-        rayon::scope(|_| {
-            let gradient = self.gradient()?;
-            let Self { options, state, .. } = self;
-            state.net.descend(options.descent(), &gradient.units, &mut state.velocities)?;
-            // Before it becomes a checkpoint. All ranks have the same bits, and so find the same.
-            state.expect_finite().map_err(Error::common)?;
-            state.step += 1;
-            Ok(gradient)
-        })
+        let gradient = self.gradient()?;
+        let Self { options, state, .. } = self;
+        state.net.descend(options.descent(), &gradient.units, &mut state.velocities)?;
+        // Before it becomes a checkpoint. All ranks have the same bits, and so find the same.
+        state.expect_finite().map_err(Error::common)?;
+        state.step += 1;
+        Ok(gradient)
     }
 
     /// The gradient of the next step's batch.
@@ -117,6 +114,18 @@ impl<'a> Trainer<'a> {
             self.epoch = Some(epoch as u32);
         }
         let start = Instant::now();
+        // On a thread of the pool, so that small layers find its other threads awake. Other ranks are waited for elsewhere:
+        // the pool may have work of theirs.
+        let mut sums = rayon::scope(|_| self.leaves(step))?;
+        let computing = start.elapsed();
+        let (mut units, spent) = sums.finish(start, computing);
+        self.expect_finite(&units, sums.spoiled)?;
+        let loss = units.pop().expect("the loss is the last")[0];
+        Ok(Gradient { loss, units, spent })
+    }
+
+    /// Differentiates this rank's leaves of a step of the epoch; sums over ranks are on their way then.
+    fn leaves(&self, step: usize) -> Result<Sums<'a>> {
         let net = self.state.net.fold();
         let mut sums = Sums::new(self.link, self.options.bucket);
         let leaves = self.shard.leaves();
@@ -134,11 +143,7 @@ impl<'a> Trainer<'a> {
             // With the last unit's bucket, so that it costs no message of its own.
             sums.add(unit, vec![loss], is_last);
         }
-        let computing = start.elapsed();
-        let (mut units, spent) = sums.finish(start, computing);
-        self.expect_finite(&units, sums.spoiled)?;
-        let loss = units.pop().expect("the loss is the last")[0];
-        Ok(Gradient { loss, units, spent })
+        Ok(sums)
     }
 
     fn drill(&self, gradient: &mut [f32]) {

@@ -13,8 +13,20 @@ mod idx;
 #[path = "../../examples/mnist/order.rs"]
 mod order;
 
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
 pub use idx::{CLASSES, Data, SIDE, Set};
 pub use order::shuffled;
+
+/// Reads the four files of a folder.
+///
+/// # Errors
+/// For a file that isn't there or isn't one of such images or labels, on this rank.
+pub fn load(folder: &Path) -> Result<Data> {
+    Data::load(folder).map_err(|error| Error::local(error.to_string()))
+}
 
 /// A checksum of images and labels.
 pub fn checksum(data: &Data) -> u32 {

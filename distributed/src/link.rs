@@ -1,6 +1,7 @@
 //! The ranks of a training, joined.
 
-use std::fmt;
+use std::fmt::Display;
+use std::io;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -67,6 +68,18 @@ impl Link {
         self.ask(|answer| Job::Broadcast(bytes, answer)).recv().expect(SERVED)
     }
 
+    /// `say`, on rank 0 alone.
+    pub(crate) fn on_rank_0(
+        &self,
+        mut say: impl FnMut(&dyn Display) -> io::Result<()>,
+    ) -> impl FnMut(&dyn Display) -> Result<()> {
+        let rank = self.rank;
+        move |line| match rank {
+            0 => say(line).map_err(|error| Error::local(format!("standard output: {error}"))),
+            _ => Ok(()),
+        }
+    }
+
     fn ask<A>(&self, job: impl FnOnce(Sender<A>) -> Job) -> Receiver<A> {
         let (answer, answered) = channel();
         self.jobs.send(job(answer)).expect(SERVED);
@@ -82,16 +95,6 @@ impl Pending {
 }
 
 const SERVED: &str = "the thread that serves a link ends after it";
-
-impl fmt::Debug for Job {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Reduce(..) => "Reduce",
-            Self::Gather(..) => "Gather",
-            Self::Broadcast(..) => "Broadcast",
-        })
-    }
-}
 
 /// Runs `body` on every rank of the job that `mpirun` started, or on this process alone. MPI is called by the thread
 /// that calls this one, `body` is on another, so that any MPI will do that allows threads (`MPI_THREAD_FUNNELED`).

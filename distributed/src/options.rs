@@ -60,9 +60,9 @@ impl Options {
         Descent { learning_rate, momentum, weight_decay }
     }
 
-    /// What the numbers follow from, beside the instruction set: a checkpoint is only taken up with the same.
+    /// What the numbers follow from: a checkpoint is only taken up with the same.
     pub(crate) fn facts(&self, data: &Data) -> Facts {
-        let mut facts = vec![
+        vec![
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("net", format!("{:?}", self.net)),
             ("blocks", self.blocks.to_string()),
@@ -73,9 +73,8 @@ impl Options {
             ("momentum", self.momentum.to_string()),
             ("weight decay", self.weight_decay.to_string()),
             ("seed", self.seed.to_string()),
-        ];
-        facts.push(("instruction set", do_conv::instruction_set().to_owned()));
-        facts
+            ("instruction set", do_conv::instruction_set().to_owned()),
+        ]
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::agreement::agree;
-use crate::data::Data;
-use crate::error::{Error, Result};
+use crate::data::load;
+use crate::error::Result;
 use crate::link::Link;
 use crate::options::Options;
 use crate::sums::{Bucket, Spent};
@@ -80,18 +80,11 @@ impl Scale {
     ///
     /// # Errors
     /// As [`Session::run`](crate::session::Session::run).
-    pub fn run(
-        &self,
-        link: &Link,
-        mut say: impl FnMut(&dyn Display) -> io::Result<()>,
-    ) -> Result<()> {
-        let mut say = |line: &dyn Display| match link.rank() {
-            0 => say(line).map_err(|error| Error::local(format!("standard output: {error}"))),
-            _ => Ok(()),
-        };
+    pub fn run(&self, link: &Link, say: impl FnMut(&dyn Display) -> io::Result<()>) -> Result<()> {
+        let mut say = link.on_rank_0(say);
         let Self { training, rounds } = self;
         agree(link, &vec![("command", format!("scale --rounds {rounds}"))])?;
-        let data = Data::load(&training.data).map_err(|error| Error::local(error.to_string()))?;
+        let data = load(&training.data)?;
         let mut trainer = Trainer::new(link, training, &data)?;
         let step = Step::measure(&mut trainer, *rounds)?;
         let n = link.size();

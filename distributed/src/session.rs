@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::agreement::{Facts, agree};
 use crate::checkpoint;
-use crate::data::Data;
+use crate::data::load;
 use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::options::Options;
@@ -90,7 +90,11 @@ impl FromStr for Drill {
 impl Session {
     /// What ranks must agree on to do the same at the same time, beside what numbers follow from.
     fn facts(&self) -> Facts {
-        vec![("epochs", self.epochs.to_string()), ("steps", format!("{:?}", self.steps))]
+        vec![
+            ("command", "train".to_owned()),
+            ("epochs", self.epochs.to_string()),
+            ("steps", format!("{:?}", self.steps)),
+        ]
     }
 
     /// Steps of the whole training, where an epoch has `per_epoch`.
@@ -105,19 +109,10 @@ impl Session {
     /// # Errors
     /// For options that can't be, ranks that disagree, a file that can't be read or written, one that is there already and
     /// isn't to be resumed, where a gradient or a parameter isn't finite, and where `say` fails.
-    pub fn run(
-        &self,
-        link: &Link,
-        mut say: impl FnMut(&dyn Display) -> io::Result<()>,
-    ) -> Result<()> {
-        agree(link, &vec![("command", "train".to_owned())])?;
+    pub fn run(&self, link: &Link, say: impl FnMut(&dyn Display) -> io::Result<()>) -> Result<()> {
         agree(link, &self.facts())?;
-        let mut say = |line: &dyn Display| match link.rank() {
-            0 => say(line).map_err(|error| Error::local(format!("standard output: {error}"))),
-            _ => Ok(()),
-        };
-        let data =
-            Data::load(&self.training.data).map_err(|error| Error::local(error.to_string()))?;
+        let mut say = link.on_rank_0(say);
+        let data = load(&self.training.data)?;
         let mut trainer = Trainer::new(link, &self.training, &data)?;
         let steps = self.steps(trainer.per_epoch());
         self.prepare(link, &mut trainer, steps)?;
@@ -185,8 +180,7 @@ impl Session {
                 )));
             }
             if exists {
-                let facts = self.training.facts(trainer.data);
-                checkpoint::load(path, &facts, &mut trainer.state)?;
+                checkpoint::load(path, &trainer.facts, &mut trainer.state)?;
                 let step = trainer.state.step;
                 if step > steps {
                     return Err(Error::local(format!(
@@ -200,8 +194,8 @@ impl Session {
     }
 
     fn save(&self, trainer: &mut Trainer<'_>) -> Result<()> {
-        let facts = self.training.facts(trainer.data);
-        let save = |path: &Path| checkpoint::save(path, &facts, &mut trainer.state);
+        let Trainer { facts, state, .. } = trainer;
+        let save = |path: &Path| checkpoint::save(path, facts, state);
         self.checkpoint.as_deref().map_or(Ok(()), save)
     }
 }

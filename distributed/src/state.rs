@@ -43,8 +43,8 @@ impl State {
                 "expected {expected} bytes of parameters from rank 0, got {got}"
             )));
         }
-        let (step, values) = bytes.split_at(size_of::<u64>());
-        self.step = step.iter().rev().fold(0, |step, &byte| step << 8 | usize::from(byte));
+        let (step, values) = bytes.split_first_chunk().expect("as many as this rank has");
+        self.step = u64::from_le_bytes(*step) as usize;
         let mut values = values.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value));
         let mut read =
             |target: &mut [f32]| target.iter_mut().zip(&mut values).for_each(|(t, v)| *t = v);
